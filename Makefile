@@ -1,0 +1,35 @@
+# One line each; what they do is in tools/.
+#
+#   make run [APP=http] [BOARD=qemu-virt] [SMP=4] [ARGS="--memory 1G"]
+
+APP   =
+BOARD =
+SMP   =
+ARGS  =
+
+# What every recipe starts with: the computer is ready, and the right Rust is on the path.
+READY = tools/setup.sh && . target/wakeful/toolchain.env &&
+READY_TO_TEST = tools/setup.sh test && . target/wakeful/toolchain.env &&
+
+.PHONY: help run test bench fuzz setup clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+
+run: ## build an example and boot it in QEMU
+	@$(READY) cargo wakeful run $(APP) $(if $(BOARD),--board $(BOARD)) $(if $(SMP),--smp $(SMP)) $(ARGS)
+
+test: ## everything: format, lints, tests on this computer, tests in QEMU
+	@$(READY_TO_TEST) tools/test.sh
+
+bench: ## measure against the limits
+	@$(READY) cargo wakeful bench
+
+fuzz: ## feed broken device trees to the parser, for a minute
+	@$(READY) tools/fuzz.sh
+
+setup: ## install what is missing, for running and for testing
+	@tools/setup.sh && tools/setup.sh test
+
+clean: ## remove everything that was built
+	@cargo clean

@@ -1,0 +1,227 @@
+//! The console: text out, bytes in.
+//!
+//! Until the machine is known, and where it has no 16550, text goes to the firmware: SBI DBCN, or
+//! the legacy call that writes one byte where the firmware is too old for that. A 16550 is driven
+//! by its interrupt: printing puts the text into a ring and returns; only when the ring is full does
+//! it wait for the line.
+//!
+//! Text is formatted before the lock is taken, a line of up to 256 bytes at a time: lines of
+//! several harts do not mix, and a `Display` that prints, waits or panics does no harm.
+
+use core::{
+    fmt::{self, Write},
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use memory_addr::VirtAddr;
+use sbi_rt::Physical;
+
+use crate::{
+    layout, report,
+    sync::IrqLock,
+    uart::{Ring, Uart},
+};
+
+/// The longest line that stays in one piece, in bytes.
+const LINE: usize = 256;
+
+static CONSOLE: IrqLock<Console> = IrqLock::new(Console {
+    device: Device::Unknown,
+    output: Ring::new(),
+    input: Ring::new(),
+});
+
+/// Called when input arrives, from the interrupt.
+static ON_INPUT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+struct Console {
+    device: Device,
+    /// Text that waits for the line, in bytes: what a busy second of log writes.
+    output: Ring<2048>,
+    /// Typed bytes that wait for a reader; further ones are dropped.
+    input: Ring<128>,
+}
+
+/// Numbered by hand, so that the initial value is all zeros and costs the image nothing.
+#[repr(u8)]
+enum Device {
+    /// Nobody has looked yet. Asking the firmware costs a thousand instructions, so only who has no
+    /// UART does.
+    Unknown = 0,
+    /// SBI debug console.
+    Dbcn,
+    /// SBI legacy console.
+    Legacy,
+    Uart(Uart),
+}
+
+impl Console {
+    fn write(&mut self, text: &[u8]) {
+        if let Device::Unknown = self.device {
+            self.device = match sbi_rt::probe_extension(sbi_rt::Console).is_available() {
+                true => Device::Dbcn,
+                false => Device::Legacy,
+            };
+        }
+        match &mut self.device {
+            Device::Uart(uart) => uart.write(text, &mut self.output),
+            // It wants physical memory in one piece, which the ring (in the image) is and a stack
+            // may not be.
+            Device::Dbcn => text.chunks(LINE).for_each(|part| write_dbcn(self.output.copy(part))),
+            Device::Legacy | Device::Unknown => {
+                for &byte in text {
+                    #[expect(deprecated, reason = "all there is on firmware without DBCN")]
+                    sbi_rt::legacy::console_putchar(usize::from(byte));
+                }
+            }
+        }
+    }
+
+    /// Waits until all text is out on the line.
+    fn flush(&mut self) {
+        if let Device::Uart(uart) = &mut self.device {
+            uart.flush(&mut self.output);
+        }
+    }
+}
+
+/// Writes text that lies in the image.
+fn write_dbcn(mut text: &[u8]) {
+    let Some(start) = layout::virt_to_phys(VirtAddr::from(text.as_ptr() as usize)) else { return };
+    let mut start = start.as_usize();
+    while !text.is_empty() {
+        let written = sbi_rt::console_write(Physical::<&[u8]>::new(text.len(), start, 0));
+        match written.ok() {
+            // The firmware's line is full: it takes the rest later.
+            Some(written) => {
+                let written = written.min(text.len());
+                text = &text[written..];
+                start += written;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Collects formatted text and hands it on in lines.
+struct Lines<F: FnMut(&[u8])> {
+    line: [u8; LINE],
+    len: usize,
+    to: F,
+}
+
+impl<F: FnMut(&[u8])> Lines<F> {
+    fn new(to: F) -> Self {
+        Self { line: [0; LINE], len: 0, to }
+    }
+
+    fn end(&mut self) {
+        if self.len > 0 {
+            (self.to)(&self.line[..self.len]);
+            self.len = 0;
+        }
+    }
+}
+
+impl<F: FnMut(&[u8])> Write for Lines<F> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for &byte in text.as_bytes() {
+            self.line[self.len] = byte;
+            self.len += 1;
+            if byte == b'\n' || self.len == LINE {
+                self.end();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Prints, from any hart and any context.
+pub fn print(text: fmt::Arguments<'_>) {
+    report::stop_if_another_reports();
+    let mut lines = Lines::new(|line| CONSOLE.lock().write(line));
+    // `Lines` takes all; an error is that of a `Display`, and what it wrote stays.
+    let _ = lines.write_fmt(text);
+    lines.end();
+}
+
+/// Takes up to `buffer.len()` bytes of what was typed; returns how many.
+///
+/// Input needs a UART with an interrupt; elsewhere there is none.
+pub fn read(buffer: &mut [u8]) -> usize {
+    let mut console = CONSOLE.lock();
+    let typed = core::iter::from_fn(|| console.input.pop());
+    buffer.iter_mut().zip(typed).map(|(slot, byte)| *slot = byte).count()
+}
+
+/// Sets what to do when input arrives. It runs in the interrupt.
+pub fn set_input_handler(handler: fn()) {
+    ON_INPUT.store(handler as *mut (), Ordering::Release);
+}
+
+/// Moves to the machine's UART, if it has one that we know.
+pub(crate) fn init() {
+    let Some(uart) = Uart::find() else { return };
+    let interrupt = uart.interrupt();
+    CONSOLE.lock().device = Device::Uart(uart);
+    let registered = interrupt
+        .is_some_and(|source| crate::irq::register(source, |_| on_interrupt(), 0).is_ok());
+    if let (true, Device::Uart(uart)) = (registered, &mut CONSOLE.lock().device) {
+        uart.use_interrupt();
+    }
+}
+
+fn on_interrupt() {
+    let mut console = CONSOLE.lock();
+    let Console { device, output, input } = &mut *console;
+    let typed = match device {
+        Device::Uart(uart) => uart.on_interrupt(output, input),
+        _ => false,
+    };
+    drop(console);
+    let handler = ON_INPUT.load(Ordering::Acquire);
+    if typed && !handler.is_null() {
+        // SAFETY: `set_input_handler` stores nothing but `fn()`.
+        unsafe { core::mem::transmute::<*mut (), fn()>(handler)() };
+    }
+}
+
+/// Waits until all text is out on the line.
+pub(crate) fn flush() {
+    if let Some(mut console) = patient_lock() {
+        console.flush();
+    }
+}
+
+/// Takes the console for the last report, whoever holds it.
+pub(crate) fn take_over() {
+    // Kept locked for good: the others stop when they see that somebody reports.
+    core::mem::forget(patient_lock());
+    // What was printed before comes before.
+    with_unlocked(Console::flush);
+}
+
+/// Prints past the lock: for the hart that owns the report, and for the last line at power off.
+pub(crate) fn print_unlocked(text: fmt::Arguments<'_>) {
+    let mut lines = Lines::new(|line| {
+        with_unlocked(|console| {
+            console.write(line);
+            console.flush();
+        });
+    });
+    let _ = lines.write_fmt(text);
+    lines.end();
+}
+
+fn with_unlocked(work: impl FnOnce(&mut Console)) {
+    // SAFETY: only the hart that owns the report or that switches the machine off comes here, with
+    // interrupts off. Others wait for the lock, stop, or (this hart's own interrupted code) never
+    // run again. At worst a hart that died within the lock left a half-written ring: plain bytes
+    // and indices that are checked when used.
+    work(unsafe { &mut *CONSOLE.data_ptr() });
+}
+
+/// The lock, unless its holder seems to have died.
+fn patient_lock() -> Option<lock_api::MutexGuard<'static, crate::sync::RawIrqLock, Console>> {
+    (0..100_000).find_map(|_| CONSOLE.try_lock())
+}

@@ -1,0 +1,183 @@
+//! The harts: who is running, starting the others, and waking them.
+//!
+//! Harts get dense numbers in the order of the device tree, but the one that booted is always
+//! number 0. `tp` points to the running hart's [`Hart`] from the first instruction of Rust on.
+
+use core::{
+    arch::asm,
+    fmt,
+    ops::Range,
+    sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
+};
+
+use memory_addr::{PhysAddr, VirtAddr};
+use sbi_rt::HartMask;
+
+use crate::{
+    entry::_start_secondary,
+    layout::{PAGE_SIZE, STACKS_BASE, image, virt_to_phys},
+    machine::{self, MAX_HARTS},
+    paging,
+};
+
+/// Stack of each hart, in bytes; the boot hart's is in `link.ld`.
+pub const STACK_SIZE: usize = 64 << 10;
+/// Stack that unhandled exceptions report on, so that an overflow of the other can be reported.
+pub const FAULT_STACK_SIZE: usize = 8 << 10;
+/// Address space set aside for the two stacks of a hart and the guard pages below them.
+const STACK_SLOT: usize = 1 << 20;
+
+/// What a hart has for itself. A cache line each, so that harts do not disturb each other.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Hart {
+    /// Page number of the root table: for `_start_secondary`, before paging is on.
+    pub(crate) root_table: AtomicUsize,
+    /// Top of its stack.
+    pub(crate) stack: AtomicUsize,
+    /// Top of its fault stack.
+    pub(crate) fault_stack: AtomicUsize,
+    /// Where it goes from `_start_secondary`. Null: nobody starts it.
+    pub(crate) entry: AtomicPtr<()>,
+    /// Its id in the device tree and for the firmware.
+    pub(crate) id: AtomicUsize,
+    /// Its dense number.
+    number: AtomicUsize,
+}
+
+pub(crate) static HARTS: [Hart; MAX_HARTS] = [const {
+    Hart {
+        root_table: AtomicUsize::new(0),
+        stack: AtomicUsize::new(0),
+        fault_stack: AtomicUsize::new(0),
+        entry: AtomicPtr::new(core::ptr::null_mut()),
+        id: AtomicUsize::new(0),
+        number: AtomicUsize::new(0),
+    }
+}; MAX_HARTS];
+
+/// Why a hart does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// No memory for its stacks.
+    NoMemory,
+    /// The firmware refused, with this SBI error code.
+    Firmware(isize),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("no memory for its stacks"),
+            Self::Firmware(code) => write!(f, "the firmware refused (SBI error {code})"),
+        }
+    }
+}
+
+/// Harts that run Rust code.
+static STARTED: AtomicUsize = AtomicUsize::new(1);
+
+fn this() -> &'static Hart {
+    let hart: *const Hart;
+    // SAFETY: reads a register. `volatile` (no `pure`): code may one day move between harts.
+    unsafe { asm!("mv {}, tp", out(reg) hart, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: `entry.rs` points `tp` into `HARTS` before any Rust runs, and nothing else writes it.
+    unsafe { &*hart }
+}
+
+/// The running hart's number: 0 for the one that booted, then up without gaps.
+pub fn number() -> usize {
+    this().number.load(Ordering::Relaxed)
+}
+
+/// The running hart's id, as the firmware and the device tree count.
+pub fn id() -> usize {
+    this().id.load(Ordering::Relaxed)
+}
+
+/// How many harts run: 1 until [`start_all`].
+pub fn started() -> usize {
+    STARTED.load(Ordering::Acquire)
+}
+
+/// Says who the boot hart is.
+pub(crate) fn set_boot_hart(id: usize) {
+    this().id.store(id, Ordering::Relaxed);
+}
+
+/// Starts every hart of the machine that does not run yet; each goes to `entry`, with interrupts
+/// off and its own stack, and must not return.
+///
+/// Returns how many run afterwards. A hart that the firmware refuses is left out with its error.
+pub fn start_all(
+    entry: extern "C" fn() -> !,
+    mut refused: impl FnMut(usize, StartError),
+) -> usize {
+    let start_address = virt_to_phys(VirtAddr::from(&raw const _start_secondary as usize))
+        .expect("the entry is in the image");
+    for hart in &machine::machine().harts {
+        let id = hart.id as usize;
+        let number = started();
+        if id == self::id() || number == MAX_HARTS {
+            continue;
+        }
+        let this = &HARTS[number];
+        // A hart that was refused leaves its stacks to the next one.
+        if this.stack.load(Ordering::Relaxed) == 0 {
+            let (fault_stack, stack) = stack_slot(number);
+            if paging::map_new(fault_stack.clone()).and(paging::map_new(stack.clone())).is_err() {
+                refused(id, StartError::NoMemory);
+                break;
+            }
+            this.stack.store(stack.end, Ordering::Relaxed);
+            this.fault_stack.store(fault_stack.end, Ordering::Relaxed);
+        }
+        this.root_table.store(paging::root_page_number(), Ordering::Relaxed);
+        this.id.store(id, Ordering::Relaxed);
+        this.number.store(number, Ordering::Relaxed);
+        this.entry.store(entry as *mut (), Ordering::Release);
+        let opaque: PhysAddr = virt_to_phys(VirtAddr::from(this as *const Hart as usize))
+            .expect("HARTS is in the image");
+        // The SBI call is a fence for the started hart: HSM hart_start orders what came before.
+        let answer = sbi_rt::hart_start(id, start_address.as_usize(), opaque.as_usize());
+        if answer.is_ok() {
+            STARTED.store(number + 1, Ordering::Release);
+        } else {
+            this.entry.store(core::ptr::null_mut(), Ordering::Relaxed);
+            refused(id, StartError::Firmware(answer.error as isize));
+        }
+    }
+    started()
+}
+
+/// Interrupts another hart: it takes a software interrupt, or returns from `wfi`.
+pub fn interrupt(number: usize) {
+    let id = HARTS[number].id.load(Ordering::Relaxed);
+    // One hart, named by itself as the base of a mask of one bit: works for any id.
+    let _ = sbi_rt::send_ipi(HartMask::from_mask_base(1, id));
+}
+
+/// Virtual addresses of the fault stack and the stack of a later hart. Guard pages lie below both.
+pub(crate) fn stack_slot(number: usize) -> (Range<usize>, Range<usize>) {
+    let fault = STACKS_BASE + number * STACK_SLOT + PAGE_SIZE;
+    let stack = fault + FAULT_STACK_SIZE + PAGE_SIZE;
+    (fault..fault + FAULT_STACK_SIZE, stack..stack + STACK_SIZE)
+}
+
+/// All stacks in use: of every started hart the fault stack and the stack.
+pub(crate) fn stacks() -> impl Iterator<Item = Range<usize>> {
+    (0..started()).flat_map(|number| {
+        let (fault, stack) = match number {
+            0 => (image::fault_stack(), image::stack()),
+            _ => stack_slot(number),
+        };
+        [fault, stack]
+    })
+}
+
+/// The hart whose guard page holds `address`, if any: an access there is a stack overflow.
+pub(crate) fn guard_page_hit(address: usize) -> Option<usize> {
+    stacks()
+        .position(|stack| (stack.start - PAGE_SIZE..stack.start).contains(&address))
+        .map(|index| index / 2)
+}

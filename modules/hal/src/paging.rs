@@ -1,0 +1,207 @@
+//! The final map: who may do what where. Replaces the boot map, which allows too much.
+//!
+//! One Sv39 table for all harts, built through [`page_table_multiarch`], which presets the A and D
+//! bits. Nothing is both writable and executable, under any name: the linear map leaves the image
+//! out. See [`layout`](crate::layout) for the picture.
+
+use core::{
+    arch::asm,
+    mem::ManuallyDrop,
+    ops::Range,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
+use page_table_multiarch::{
+    MappingFlags, PageSize,
+    PagingError::{self, AlreadyMapped, MappedToHugePage},
+    PagingHandler, PagingResult,
+    riscv::Sv39PageTable,
+};
+use spin::Once;
+
+use crate::{
+    hart,
+    layout::{LINEAR_SIZE, PAGE_SIZE, image, phys_to_virt},
+    machine::{self, Machine},
+    sync::IrqLock,
+};
+
+/// Gives a run of frames: (how many, alignment in bytes) → physical address.
+pub type FrameSource = fn(usize, usize) -> Option<PhysAddr>;
+
+static FRAMES: Once<FrameSource> = Once::new();
+static TABLE: IrqLock<Option<Table>> = IrqLock::new(None);
+static ROOT: AtomicUsize = AtomicUsize::new(0);
+static REST_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// MODE in `satp` (Privileged specification, "Supervisor Address Translation and Protection").
+const MODE_SV39: usize = 8 << 60;
+
+/// Never dropped: harts run on it to the end.
+type Table = ManuallyDrop<Sv39PageTable<Tables>>;
+
+/// Where page tables come from.
+struct Tables;
+
+impl PagingHandler for Tables {
+    fn alloc_frames(num: usize, align: usize) -> Option<PhysAddr> {
+        FRAMES.get()?(num, align)
+    }
+
+    /// Never called: the table is never dropped and tables are not freed by unmapping.
+    fn dealloc_frames(_: PhysAddr, _: usize) {}
+
+    fn phys_to_virt(address: PhysAddr) -> VirtAddr {
+        phys_to_virt(address)
+    }
+}
+
+const READ: MappingFlags = MappingFlags::READ;
+const READ_WRITE: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+const READ_EXECUTE: MappingFlags = MappingFlags::READ.union(MappingFlags::EXECUTE);
+
+/// The final map is in force.
+#[derive(Debug)]
+pub struct Mapped(());
+
+/// Builds the final map and switches this hart to it.
+pub fn init(machine: &Machine<'_>, frames: FrameSource) -> PagingResult<Mapped> {
+    FRAMES.call_once(|| frames);
+    let mut table = ManuallyDrop::new(Sv39PageTable::try_new()?);
+
+    let physical = image::physical();
+    let delta = image::all().start.wrapping_sub(physical.start);
+    let mut map_image = |range: Range<usize>, flags| {
+        let phys = PhysAddr::from(range.start.wrapping_sub(delta));
+        map(&mut table, VirtAddr::from(range.start), phys, range.len(), flags)
+    };
+    map_image(image::text(), READ_EXECUTE)?;
+    map_image(image::rodata(), READ)?;
+    map_image(image::data(), READ_WRITE)?;
+    map_image(image::fault_stack(), READ_WRITE)?;
+    map_image(image::stack(), READ_WRITE)?;
+
+    let rest = machine::rest();
+    for memory in &machine.memory {
+        let inside = |address: u64| address.min(LINEAR_SIZE as u64) as usize;
+        let start = inside(memory.start).next_multiple_of(PAGE_SIZE);
+        let end = inside(memory.end).align_down(PAGE_SIZE);
+        for part in [start..end.min(physical.start), start.max(rest.end)..end] {
+            if !part.is_empty() {
+                map_linear(&mut table, part, READ_WRITE)?;
+            }
+        }
+    }
+    // All of the rest if somebody has it already, or else one page, for the table that the others
+    // need: when they are wanted there will be no frame left for one.
+    let now = if REST_TAKEN.load(Ordering::Relaxed) { rest.len() } else { PAGE_SIZE };
+    map_linear(&mut table, rest.start..rest.end.min(rest.start + now), READ_WRITE)?;
+    let tree = machine::device_tree();
+    map_linear(&mut table, tree, READ)?;
+
+    let root = table.root_paddr().as_usize() / PAGE_SIZE;
+    *TABLE.lock() = Some(table);
+    ROOT.store(root, Ordering::Relaxed);
+    // SAFETY: the new table maps what runs now (text, data, this stack) at the same addresses.
+    unsafe { asm!("csrw satp, {}", "sfence.vma", in(reg) MODE_SV39 | root, options(nostack)) };
+    Ok(Mapped(()))
+}
+
+/// Makes the registers of a device accessible; returns where.
+///
+/// The range may be of any alignment; mapping a page twice is fine.
+pub fn map_device(address: PhysAddr, size: usize) -> PagingResult<VirtAddr> {
+    let end = address.as_usize().checked_add(size).filter(|&end| end <= LINEAR_SIZE);
+    let end = end.ok_or(PagingError::NoMemory)?;
+    let mut table = TABLE.lock();
+    let table = table.as_mut().ok_or(PagingError::NotMapped)?;
+    map_linear(table, address.as_usize()..end, READ_WRITE)?;
+    flush_other_harts();
+    Ok(phys_to_virt(address))
+}
+
+/// Gives the memory behind the image, up to the next large page, which nobody has otherwise; once.
+///
+/// It shares a large page with the image, so it takes small ones, up to 511. Mapping these would be
+/// more than half of the instructions of boot, for memory that few machines ever need.
+pub fn map_rest() -> Option<Range<PhysAddr>> {
+    let rest = machine::rest();
+    if rest.is_empty() || REST_TAKEN.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    if let Some(table) = TABLE.lock().as_mut() {
+        map_linear(table, rest.clone(), READ_WRITE).ok()?;
+        flush_other_harts();
+    } // else the boot map is in force, which has it, and `init` will map it
+    Some(PhysAddr::from(rest.start)..PhysAddr::from(rest.end))
+}
+
+/// A hart may remember that a page was missing (Privileged specification, SFENCE.VMA).
+fn flush_other_harts() {
+    if hart::started() > 1 {
+        let everyone = sbi_rt::HartMask::from_mask_base(0, usize::MAX);
+        let _ = sbi_rt::remote_sfence_vma(everyone, 0, usize::MAX);
+    }
+}
+
+/// Maps fresh memory at whole pages of address space that no hart has used yet.
+pub(crate) fn map_new(range: Range<usize>) -> PagingResult {
+    let mut table = TABLE.lock();
+    let table = table.as_mut().ok_or(PagingError::NotMapped)?;
+    let pages = range.len() / PAGE_SIZE;
+    let frames = Tables::alloc_frames(pages, PAGE_SIZE).ok_or(PagingError::NoMemory)?;
+    map(table, VirtAddr::from(range.start), frames, range.len(), READ_WRITE)
+}
+
+/// Page number of the table's root, as `satp` wants it.
+pub(crate) fn root_page_number() -> usize {
+    ROOT.load(Ordering::Relaxed)
+}
+
+/// Maps `range` in the linear map.
+fn map_linear(
+    table: &mut Table,
+    range: Range<usize>,
+    flags: MappingFlags,
+) -> PagingResult {
+    let range = range.start.align_down(PAGE_SIZE)..range.end.next_multiple_of(PAGE_SIZE);
+    let start = phys_to_virt(PhysAddr::from(range.start));
+    map(table, start, PhysAddr::from(range.start), range.len(), flags)
+}
+
+/// Maps whole pages with the largest pages that fit. What is mapped already stays as it is.
+fn map(
+    table: &mut Table,
+    mut virt: VirtAddr,
+    mut phys: PhysAddr,
+    mut len: usize,
+    flags: MappingFlags,
+) -> PagingResult {
+    let mut cursor = table.cursor();
+    while len > 0 {
+        let fits = |size: PageSize| {
+            let size = size as usize;
+            len >= size && (virt.as_usize() | phys.as_usize()).is_multiple_of(size)
+        };
+        let mut size = match () {
+            () if !fits(PageSize::Size2M) => PageSize::Size4K,
+            () if !fits(PageSize::Size1G) => PageSize::Size2M,
+            () => PageSize::Size1G,
+        };
+        let done = loop {
+            match (cursor.map(virt, phys, size, flags), size) {
+                (Ok(()), _) => break size as usize,
+                // Part of this stretch is mapped: look closer.
+                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size1G) => size = PageSize::Size2M,
+                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size2M) => size = PageSize::Size4K,
+                (Err(AlreadyMapped | MappedToHugePage), _) => break PAGE_SIZE,
+                (Err(error), _) => return Err(error),
+            }
+        };
+        virt += done;
+        phys += done;
+        len -= done;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The end: power off with a result, or reboot.
+//!
+//! QEMU's `virt` has a test device that takes an exit code, and QEMU ends with it. Other machines
+//! are switched off by the firmware (SBI SRST), which has only "fine" and "failed".
+
+use memory_addr::PhysAddr;
+use sbi_rt::{ColdReboot, NoReason, Shutdown, SystemFailure};
+
+use crate::{console, machine, paging};
+
+/// All went well.
+pub const EXIT_SUCCESS: u8 = 0;
+/// `main` returned an error.
+pub const EXIT_ERROR: u8 = 1;
+/// A panic.
+pub const EXIT_PANIC: u8 = 101;
+/// An exception that nobody handles.
+pub const EXIT_FAULT: u8 = 102;
+/// The machine cannot be used.
+pub const EXIT_BOOT: u8 = 103;
+
+/// Commands of SiFive's test device (FU540-C000 manual, "Test finisher"; QEMU hw/misc/sifive_test.c).
+const TEST_PASS: u32 = 0x5555;
+const TEST_FAIL: u32 = 0x3333;
+const TEST_RESET: u32 = 0x7777;
+
+/// Switches the machine off.
+///
+/// Where nothing can do that, or where the exit code would be lost with it, the console says
+/// `wakeful: halted, exit code N` first: a runner that sees this line may end the machine.
+pub fn off(exit_code: u8) -> ! {
+    crate::sync::interrupts_off();
+    console::flush();
+    test_device(match exit_code {
+        EXIT_SUCCESS => TEST_PASS,
+        code => u32::from(code) << 16 | TEST_FAIL,
+    });
+    console::print_unlocked(format_args!("wakeful: halted, exit code {exit_code}\n"));
+    if exit_code == EXIT_SUCCESS {
+        sbi_rt::system_reset(Shutdown, NoReason);
+    } else {
+        sbi_rt::system_reset(Shutdown, SystemFailure);
+    }
+    // Firmware without SRST. (`sbi_rt::legacy::shutdown` panics where the call returns.)
+    // SAFETY: legacy extension 8 takes no arguments and touches none of our memory.
+    let _ = unsafe { sbi_rt::raw::sbi_call_0(sbi_spec::legacy::LEGACY_SHUTDOWN, 0) };
+    halt()
+}
+
+/// Starts the machine again.
+pub fn reboot() -> ! {
+    crate::sync::interrupts_off();
+    console::flush();
+    sbi_rt::system_reset(ColdReboot, NoReason);
+    test_device(TEST_RESET);
+    console::print_unlocked(format_args!("wakeful: the firmware cannot reboot this machine\n"));
+    off(EXIT_ERROR)
+}
+
+fn test_device(command: u32) {
+    let Some(base) = machine::known().and_then(|machine| machine.test_device) else { return };
+    let Ok(register) = paging::map_device(PhysAddr::from(base as usize), size_of::<u32>()) else {
+        return;
+    };
+    // SAFETY: the register that the device tree names, mapped by the line above.
+    unsafe { register.as_mut_ptr_of::<u32>().write_volatile(command) };
+}
+
+fn halt() -> ! {
+    loop {
+        riscv::asm::wfi();
+    }
+}

@@ -1,0 +1,81 @@
+//! The last words: one readable report, whatever goes wrong, and then the end.
+//!
+//! The first hart that dies owns the report. Others that die meanwhile stop in silence, and so do
+//! harts that print afterwards. If the owner dies again while it reports (a `Display` that panics,
+//! a fault in the backtrace), it says so in one line and ends the machine.
+
+use core::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{backtrace, console, hart, power, sync};
+
+/// Number of the hart that reports, plus one; 0 while all is well.
+static OWNER: AtomicUsize = AtomicUsize::new(0);
+/// How many times the owner has begun.
+static DEPTH: AtomicUsize = AtomicUsize::new(0);
+
+/// The right to print the last words.
+#[derive(Debug)]
+pub struct Report(());
+
+impl Report {
+    /// Claims the report for this hart. Turns its interrupts off for good.
+    ///
+    /// Returns only where there is something left to say.
+    pub fn begin() -> Self {
+        sync::interrupts_off();
+        let me = hart::number() + 1;
+        match OWNER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {}
+            Err(owner) if owner == me => {}
+            Err(_) => stop(),
+        }
+        let report = Self(());
+        match DEPTH.fetch_add(1, Ordering::Relaxed) {
+            0 => {
+                console::take_over();
+                report
+            }
+            1 => {
+                report.print(format_args!("\nthe report itself failed; nothing more can be said\n"));
+                report.end(power::EXIT_PANIC)
+            }
+            // Not even that could be printed.
+            _ => power::off(power::EXIT_PANIC),
+        }
+    }
+
+    /// Prints, past any lock that the dying code may hold.
+    pub fn print(&self, text: fmt::Arguments<'_>) {
+        console::print_unlocked(text);
+    }
+
+    /// Prints where this code was called from: return addresses, innermost first.
+    #[inline(always)]
+    pub fn backtrace(&self) {
+        backtrace::print_here(self);
+    }
+
+    /// Ends the machine.
+    pub fn end(self, exit_code: u8) -> ! {
+        power::off(exit_code)
+    }
+}
+
+/// Whether another hart is reporting: whoever sees this stops.
+pub(crate) fn stop_if_another_reports() {
+    let owner = OWNER.load(Ordering::Relaxed);
+    if owner != 0 && owner != hart::number() + 1 {
+        stop();
+    }
+}
+
+/// Stops this hart until the machine is off.
+fn stop() -> ! {
+    sync::interrupts_off();
+    loop {
+        riscv::asm::wfi();
+    }
+}

@@ -1,0 +1,104 @@
+//! Locks that interrupt handlers may take too.
+
+use core::{
+    hint,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use riscv::register::sstatus;
+
+/// A mutex for data that interrupt handlers and all harts share.
+///
+/// Locking turns this hart's interrupts off and spins while another hart holds it: hold it for a
+/// few instructions only. Locking it twice on one hart hangs, as with any spin lock.
+pub type IrqLock<T> = lock_api::Mutex<RawIrqLock, T>;
+
+/// The state behind [`IrqLock`]; also what talc and other crates want as a `RawMutex`.
+#[derive(Debug)]
+pub struct RawIrqLock {
+    locked: AtomicBool,
+    /// Whether the holder had interrupts on. Belongs to the holder.
+    restore: AtomicBool,
+}
+
+// SAFETY: `locked` changes from false to true by one hart only, and that hart runs nothing else
+// until it unlocks, as its interrupts are off.
+unsafe impl lock_api::RawMutex for RawIrqLock {
+    #[expect(clippy::declare_interior_mutable_const, reason = "an initial value, as lock_api asks")]
+    const INIT: Self =
+        Self { locked: AtomicBool::new(false), restore: AtomicBool::new(false) };
+
+    /// Dropping a guard elsewhere would restore another hart's interrupt state.
+    type GuardMarker = lock_api::GuardNoSend;
+
+    #[inline]
+    fn lock(&self) {
+        while !self.try_lock() {
+            while self.locked.load(Ordering::Relaxed) {
+                hint::spin_loop();
+            }
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> bool {
+        let restore = interrupts_off();
+        if self.locked.swap(true, Ordering::Acquire) {
+            interrupts_restore(restore);
+            return false;
+        }
+        self.restore.store(restore, Ordering::Relaxed);
+        true
+    }
+
+    #[inline]
+    unsafe fn unlock(&self) {
+        let restore = self.restore.load(Ordering::Relaxed);
+        self.locked.store(false, Ordering::Release);
+        interrupts_restore(restore);
+    }
+}
+
+/// Turns this hart's interrupts off; returns whether they were on.
+#[inline]
+pub fn interrupts_off() -> bool {
+    let were_on: usize;
+    // SAFETY: clears sstatus.SIE (bit 1) and returns the old value: one instruction, so an
+    // interrupt comes either wholly before or not at all. Not `nomem`: memory accesses of the
+    // section that begins here must not move before it.
+    unsafe { core::arch::asm!("csrrci {}, sstatus, 2", out(reg) were_on, options(nostack)) };
+    were_on & 2 != 0
+}
+
+/// Turns this hart's interrupts on again, if they were.
+#[inline]
+pub fn interrupts_restore(were_on: bool) {
+    if were_on {
+        interrupts_on();
+    }
+}
+
+/// Turns this hart's interrupts on.
+#[inline]
+pub fn interrupts_on() {
+    // SAFETY: every handler that can now run is reached through `trap.rs`, which keeps the
+    // registers; data shared with handlers is behind `IrqLock`.
+    unsafe { sstatus::set_sie() };
+}
+
+/// Sleeps until `ready` says so. An interrupt that makes it ready is never missed.
+///
+/// `ready` is asked with interrupts off, and `wfi` also returns for a pending interrupt that is
+/// masked: one that comes between the question and the `wfi` ends the `wfi` at once. Interrupts
+/// are on afterwards.
+pub fn wait_until(mut ready: impl FnMut() -> bool) {
+    loop {
+        interrupts_off();
+        if ready() {
+            return interrupts_on();
+        }
+        riscv::asm::wfi();
+        // Handlers of what ended the sleep run here.
+        interrupts_on();
+    }
+}

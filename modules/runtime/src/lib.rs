@@ -1,0 +1,21 @@
+//! From the first Rust instruction to the application's `main`, and to the end.
+//!
+//! Owns the order of boot ([`boot`](mod@boot)), the panic report, and what an application's `main`
+//! may be. Needs from above one symbol, `__wakeful_main`, which `#[wakeful::main]` makes.
+//!
+//! Features: `alloc` (panic reports tell what the heap held), `log` (starts the logger), `smp`
+//! (starts the other harts).
+
+#![no_std]
+
+mod arguments;
+mod block_on;
+mod boot;
+mod main_result;
+mod panic;
+#[cfg(feature = "smp")]
+pub mod smp;
+
+pub use arguments::application as arguments;
+pub use block_on::block_on;
+pub use main_result::MainResult;

@@ -1,0 +1,127 @@
+//! A test case: what is booted on which machine, what happens on the console, and how it ends.
+
+use std::time::Duration;
+
+use crate::board;
+use crate::expect::Script;
+use crate::qemu::Options;
+use crate::tree::Tree;
+use crate::workspace::Profile;
+
+/// One boot, with what is expected of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) image: Image,
+    pub(crate) board: &'static str,
+    pub(crate) options: Options,
+    pub(crate) tree: Option<Tree>,
+    pub(crate) script: Script,
+    pub(crate) end: End,
+    pub(crate) deadline: Duration,
+}
+
+/// What is booted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Image {
+    /// A package of the workspace.
+    Package(&'static str, Profile),
+    /// A crate outside the repository that depends on it.
+    Stranger,
+}
+
+/// How a case ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The machine ends with this exit code.
+    Exit(i32),
+    /// The test switches the machine off when it has seen everything.
+    Seen,
+}
+
+/// Exit codes of a machine.
+pub(crate) mod exit {
+    pub(crate) const SUCCESS: i32 = 0;
+    pub(crate) const MAIN_ERR: i32 = 1;
+    pub(crate) const PANIC: i32 = 101;
+    pub(crate) const FAULT: i32 = 102;
+    pub(crate) const BOOT_FAILED: i32 = 103;
+}
+
+impl Case {
+    /// Boots `image` on the default board, and expects success and nothing else.
+    pub(crate) fn new(name: &'static str, image: Image) -> Self {
+        Self {
+            name,
+            image,
+            board: board::DEFAULT,
+            options: Options::default(),
+            tree: None,
+            script: Script::default(),
+            end: End::Exit(exit::SUCCESS),
+            deadline: Duration::from_secs(60),
+        }
+    }
+
+    pub(crate) fn board(mut self, name: &'static str) -> Self {
+        self.board = name;
+        self
+    }
+
+    pub(crate) fn smp(mut self, harts: u32) -> Self {
+        self.options.smp = Some(harts);
+        self
+    }
+
+    pub(crate) fn memory(mut self, size: &str) -> Self {
+        self.options.memory = Some(size.into());
+        self
+    }
+
+    pub(crate) fn append(mut self, boot_args: &str) -> Self {
+        self.options.append = Some(boot_args.into());
+        self
+    }
+
+    /// The machine is described by a device tree of ours.
+    pub(crate) fn tree(mut self, tree: Tree) -> Self {
+        self.tree = Some(tree);
+        self
+    }
+
+    /// Then `pattern` (see [`crate::expect`]) appears on the console.
+    pub(crate) fn sees(mut self, pattern: &'static str) -> Self {
+        self.script.sees(pattern);
+        self
+    }
+
+    /// Then `text` is typed.
+    pub(crate) fn types(mut self, text: &'static str) -> Self {
+        self.script.types(text);
+        self
+    }
+
+    /// `pattern` never appears.
+    pub(crate) fn never(mut self, pattern: &'static str) -> Self {
+        self.script.never(pattern);
+        self
+    }
+
+    /// `pattern` appears exactly once.
+    pub(crate) fn once(mut self, pattern: &'static str) -> Self {
+        self.script.once(pattern);
+        self
+    }
+
+    /// The machine ends with `code`.
+    pub(crate) fn exits(mut self, code: i32) -> Self {
+        self.end = End::Exit(code);
+        self
+    }
+
+    /// The machine does not end: the test does, when it has seen everything.
+    pub(crate) fn ends_when_seen(mut self) -> Self {
+        self.end = End::Seen;
+        self
+    }
+}

@@ -1,0 +1,200 @@
+//! The list of test cases. How they are run is [`crate::suite`]'s business.
+//!
+//! The guest of most cases is the package `testsuite`: its boot argument `case=NAME` selects what
+//! it does.
+
+use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
+
+use crate::case::{Case, Image, exit};
+use crate::tree::Tree;
+use crate::workspace::Profile;
+
+const HELLO: Image = Image::Package("hello", Profile::Release);
+const HELLO_DEV: Image = Image::Package("hello", Profile::Dev);
+const TESTSUITE: Image = Image::Package("testsuite", Profile::Release);
+
+/// Every case.
+pub(crate) fn all() -> Vec<Case> {
+    [boards(), faults(), panics(), runtime(), trees(), strangers()].into_iter().flatten().collect()
+}
+
+/// `hello` on every board, and on unusual amounts of harts and memory. It prints facts in the order
+/// of memory, hart by hart, number of harts, timebase.
+fn boards() -> Vec<Case> {
+    vec![
+        hello("boards::virt")
+            .sees("memory*128 MiB")
+            .sees("hart*0: rv64imafdc")
+            .sees("harts*1 ")
+            .sees("timebase*10000000 Hz"),
+        hello("boards::virt_4_harts").smp(4).sees("harts*4 "),
+        hello("boards::virt_8_harts").smp(8).sees("harts*8 "),
+        hello("boards::virt_8_mib").memory("8M").sees("memory*8 MiB"),
+        hello("boards::virt_8_gib").memory("8G").sees("memory*8192 MiB"),
+        hello("boards::sifive_u")
+            .board("qemu-sifive-u")
+            .sees("memory*128 MiB")
+            .sees("hart*1: rv64imafdc")
+            .sees("harts*4 ")
+            .sees("timebase*1000000 Hz"),
+        hello("boards::uboot")
+            .board("qemu-virt-uboot")
+            .sees("memory*256 MiB")
+            .sees("harts*2 ")
+            .sees("timebase*10000000 Hz"),
+        hello("boards::u74").board("qemu10-virt-u74").sees("hart*: rv64imafdc").sees("harts*4 "),
+        Case::new("boards::virt_dev_profile", HELLO_DEV).sees("Hello from Wakeful!"),
+    ]
+}
+
+fn hello(name: &'static str) -> Case {
+    Case::new(name, HELLO).sees("Hello from Wakeful!").never("panicked at")
+}
+
+/// What the memory protection must stop.
+fn faults() -> Vec<Case> {
+    let fault = |name, case| {
+        testsuite(name, case).once("fault on hart").never("nothing happened").exits(exit::FAULT)
+    };
+    vec![
+        fault("faults::write_text", "write-text").sees("store page fault at address 0xffffffff802"),
+        fault("faults::execute_data", "execute-data")
+            .sees("instruction page fault at address 0xffffffff802"),
+        fault("faults::read_null", "read-null")
+            .sees("load page fault at address 0x0000000000000000")
+            .sees("  pc 0x*  testsuite::faults::read_null  (tools/testsuite/src/faults.rs:"),
+        fault("faults::jump_null", "jump-null")
+            .sees("instruction page fault at address 0x0000000000000000")
+            .sees("testsuite::faults::jump_null"),
+        fault("faults::stack_overflow", "stack-overflow")
+            .sees("stack overflow")
+            .sees("testsuite::faults::recurse"),
+        fault("faults::stack_overflow_on_another_hart", "stack-overflow-on-another-hart")
+            .smp(2)
+            .sees("fault on hart 1 *stack overflow"),
+        fault("faults::stack_overflow_in_interrupt", "stack-overflow-in-interrupt")
+            .sees("stack overflow"),
+    ]
+}
+
+/// Whatever goes wrong how often, there is one report, and it says where.
+fn panics() -> Vec<Case> {
+    let panic = |name, case| testsuite(name, case).once("panicked at").exits(exit::PANIC);
+    vec![
+        panic("panics::plain", "panic")
+            .sees("panicked at tools/testsuite/src/panics.rs:")
+            .sees("backtrace:")
+            .sees("  at 0x*  testsuite::panics::outer")
+            .sees("  at 0x*  testsuite::panics::plain"),
+        panic("panics::in_panic", "panic-in-panic").once("the report itself failed"),
+        panic("panics::in_interrupt", "panic-in-interrupt").sees("in the interrupt"),
+        panic("panics::on_all_harts", "panic-on-all-harts").smp(4).sees("all together"),
+        panic("panics::while_printing", "panic-while-printing").sees("the bomb went off"),
+        panic("panics::with_heap_locked", "panic-with-heap-locked").sees("backtrace:"),
+        panic("panics::out_of_memory", "heap-exhaustion-panic")
+            .sees("memory allocation of 100000 bytes failed"),
+        testsuite("panics::main_err", "main-err")
+            .sees("Error: \"this is the error\"")
+            .never("panicked at")
+            .exits(exit::MAIN_ERR),
+    ]
+}
+
+/// What the library does for applications. These cases say themselves whether they passed.
+fn runtime() -> Vec<Case> {
+    let passes = |name, case| testsuite(name, case).never("panicked at");
+    vec![
+        passes("runtime::memory_map", "map").sees("case map passed"),
+        passes("runtime::heap", "heap-stress").smp(4).sees("case heap-stress passed"),
+        passes("runtime::heap_talc", "heap-stress-talc")
+            .smp(4)
+            .sees("case heap-stress-talc passed"),
+        passes("runtime::heap_exhaustion", "heap-exhaustion").sees("case heap-exhaustion passed"),
+        passes("runtime::dma", "dma").sees("case dma passed"),
+        passes("runtime::timer", "timer").sees("case timer passed"),
+        passes("runtime::float", "float").sees("case float passed"),
+        passes("runtime::nested_interrupts", "nested-interrupts")
+            .sees("case nested-interrupts passed"),
+        passes("runtime::ipi", "ipi").smp(4).sees("case ipi passed"),
+        passes("runtime::wake_from_another_hart", "wake-from-another-hart")
+            .smp(2)
+            .sees("case wake-from-another-hart passed"),
+        passes("runtime::uart_echo", "uart-echo")
+            .sees("type")
+            .types("wake up\n")
+            .sees("echo WAKE UP")
+            .types("end\n")
+            .sees("echo END")
+            .sees("case uart-echo passed"),
+        passes("runtime::long_output", "long-output")
+            .smp(4)
+            .once("hart 0 line 199")
+            .once("hart 3 line 199"),
+        Case::new("runtime::log_levels", TESTSUITE)
+            .append("log=warn,testsuite=debug -- case=log-levels")
+            .sees("debug of the case")
+            .sees("warning of another target")
+            .never("trace of the case")
+            .never("info of another target"),
+        Case::new("runtime::unknown_boot_argument", HELLO)
+            .append("bogus")
+            .sees("boot argument `bogus` is unknown")
+            .sees("Hello from Wakeful!"),
+        // Through the firmware, and back into the same case.
+        testsuite("runtime::reboot", "reboot")
+            .sees("rebooting")
+            .sees("OpenSBI")
+            .sees("rebooting")
+            .ends_when_seen(),
+    ]
+}
+
+/// Device trees that a kernel should survive, or refuse with a reason.
+fn trees() -> Vec<Case> {
+    let refused =
+        |name| Case::new(name, HELLO).sees("wakeful: cannot boot: ").exits(exit::BOOT_FAILED);
+    vec![
+        refused("trees::no_memory").tree(Tree::Kernel(|tree| {
+            tree.root.remove_child("memory@80000000").expect("QEMU describes memory");
+        })),
+        refused("trees::no_timebase").tree(Tree::Kernel(|tree| {
+            let cpus = tree.root.child_mut("cpus").expect("QEMU describes CPUs");
+            cpus.remove_property("timebase-frequency").expect("QEMU describes the timebase");
+        })),
+        refused("trees::truncated").tree(Tree::KernelBytes(|bytes| bytes.truncate(512))),
+        refused("trees::garbage").tree(Tree::KernelBytes(|bytes| bytes.fill(0xa5))),
+        // As on a JH7110: hart 0 is there, but not for us.
+        hello("trees::hart_0_disabled").smp(5).tree(Tree::Machine(disable_hart_0)).sees("harts*4 "),
+    ]
+}
+
+fn disable_hart_0(tree: &mut DeviceTree) {
+    let cpu = tree.find_node_mut("/cpus/cpu@0").expect("QEMU describes hart 0");
+    cpu.remove_property("status");
+    cpu.add_property(DeviceTreeProperty::new("status", "disabled").expect("the name is valid"));
+}
+
+/// The library as somebody else uses it.
+fn strangers() -> Vec<Case> {
+    vec![Case::new("stranger", Image::Stranger).sees("stranger here")]
+}
+
+fn testsuite(name: &'static str, case: &str) -> Case {
+    Case::new(name, TESTSUITE).append(&format!("-- case={case}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::board::Board;
+
+    #[test]
+    fn names_are_unique_and_boards_exist() {
+        let mut names = HashSet::new();
+        for case in super::all() {
+            assert!(names.insert(case.name), "{} is there twice", case.name);
+            Board::find(case.board).unwrap();
+        }
+    }
+}

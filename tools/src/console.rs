@@ -1,0 +1,165 @@
+//! The machine's console: bytes pass through unchanged, addresses in reports get names.
+//!
+//! The kernel prints one address per line, with exactly two spaces before the word:
+//!
+//! ```text
+//!   pc 0xffffffff80201234        the instruction that faulted
+//!   ra 0xffffffff80201234        the return address register
+//!   at 0xffffffff80201234        a caller, found by its frame pointer
+//!   at 0xffffffff80201234 ?      perhaps a caller: a plausible value on the stack
+//! ```
+//!
+//! Since a name is only ever added at the end of a line, nothing needs to be held back: a prompt
+//! appears as it is typed.
+//!
+//! On a machine that cannot end its own emulator, the kernel's last line says
+//! `wakeful: halted, exit code N`.
+
+use std::fmt::Write as _;
+
+use crate::symbols::{Frame, Symbols};
+
+/// A longer line is no line of a report; what is beyond is not looked at.
+const LONGEST_LINE: usize = 120;
+
+/// One console, read from the machine's start.
+pub(crate) struct Console<'a> {
+    name: Box<dyn FnMut(u64) -> Vec<Frame> + Send + 'a>,
+    line: Vec<u8>,
+    /// The exit code on the line that is ending.
+    farewell: Option<i32>,
+    halted: bool,
+}
+
+impl<'a> Console<'a> {
+    /// A console whose addresses are looked up by `name`.
+    pub(crate) fn new(name: impl FnMut(u64) -> Vec<Frame> + Send + 'a) -> Self {
+        Self { name: Box::new(name), line: Vec::new(), farewell: None, halted: false }
+    }
+
+    /// A console of a machine that runs this ELF file. The file is read when the first address
+    /// appears.
+    pub(crate) fn of(elf: &'a std::path::Path) -> Self {
+        let mut symbols = None;
+        Self::new(move |address| {
+            let symbols = symbols.get_or_insert_with(|| Symbols::open(elf));
+            symbols.as_ref().map_or_else(|_| Vec::new(), |symbols| symbols.frames(address))
+        })
+    }
+
+    /// Takes the next bytes and appends to `out` what the user should see.
+    pub(crate) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for &byte in bytes {
+            if byte == b'\r' || byte == b'\n' {
+                self.end_line(out);
+            } else if self.line.len() < LONGEST_LINE {
+                self.line.push(byte);
+            }
+            out.push(byte);
+            self.halted |= byte == b'\n' && self.farewell.is_some();
+        }
+    }
+
+    /// The exit code that the kernel has printed, if it has halted without ending the emulator.
+    pub(crate) fn halted(&self) -> Option<i32> {
+        self.farewell.filter(|_| self.halted)
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        if let Ok(line) = std::str::from_utf8(&self.line) {
+            if let Some(address) = address_to_look_up(line) {
+                out.extend_from_slice(describe(&(self.name)(address)).as_bytes());
+            } else if let Some(code) = line.strip_prefix("wakeful: halted, exit code ") {
+                self.farewell = code.parse().ok();
+            }
+        }
+        self.line.clear();
+    }
+}
+
+/// The code address that a line of a report is about.
+fn address_to_look_up(line: &str) -> Option<u64> {
+    let (kind, rest) = line.strip_prefix("  ")?.split_once(" 0x")?;
+    let digits = rest.strip_suffix(" ?").unwrap_or(rest);
+    let address = u64::from_str_radix(digits, 16).ok()?;
+    match kind {
+        "pc" => Some(address),
+        // A return address: the call is the instruction before it, and may be the last one of its
+        // function.
+        "at" | "ra" => Some(address.wrapping_sub(1)),
+        _ => None,
+    }
+}
+
+/// What follows the address: its function, then, one per line, the functions that this one was
+/// inlined into.
+fn describe(frames: &[Frame]) -> String {
+    let mut text = String::new();
+    for (index, Frame { function, location }) in frames.iter().enumerate() {
+        let before = if index == 0 { "  " } else { "\r\n      in " };
+        _ = write!(text, "{before}{function}");
+        if let Some(location) = location {
+            _ = write!(text, "  ({location})");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(address: u64) -> Vec<Frame> {
+        let frame = |function: &str, location: Option<&str>| Frame {
+            function: function.into(),
+            location: location.map(str::to_owned),
+        };
+        match address {
+            0xffff_ffff_8020_1233 => vec![frame("hello::main", Some("src/main.rs:12"))],
+            0x8020_0000 => vec![frame("inner", Some("a.rs:1")), frame("outer", None)],
+            _ => Vec::new(),
+        }
+    }
+
+    const REPORT: &str = "ok\n  at 0xffffffff80201234\r\n  at 0xffffffff80201234 ?\n  pc 0x80200000\n  ra 0x1\n\
+                          at 0xffffffff80201234\n  at 0xffffffff80201234 or so\n> ";
+    const NAMED: &str = "ok\n  at 0xffffffff80201234  hello::main  (src/main.rs:12)\r\n  \
+                         at 0xffffffff80201234 ?  hello::main  (src/main.rs:12)\n  \
+                         pc 0x80200000  inner  (a.rs:1)\r\n      in outer\n  ra 0x1\n\
+                         at 0xffffffff80201234\n  at 0xffffffff80201234 or so\n> ";
+
+    #[test]
+    fn reports_get_names_whatever_the_size_of_the_pieces() {
+        for size in 1..=REPORT.len() {
+            let mut console = Console::new(name);
+            let mut out = Vec::new();
+            REPORT.as_bytes().chunks(size).for_each(|piece| console.feed(piece, &mut out));
+            assert_eq!(String::from_utf8(out).unwrap(), NAMED, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn unfinished_lines_appear_at_once() {
+        let mut console = Console::new(name);
+        for piece in [&b"login: "[..], b"  ", b"  at 0xffffffff8020", b"\xff\xfe", &[b'x'; 1000]] {
+            let mut out = Vec::new();
+            console.feed(piece, &mut out);
+            assert_eq!(out, piece);
+        }
+    }
+
+    #[test]
+    fn last_line_of_a_halted_machine_tells_its_exit_code() {
+        let halted = |text: &str| {
+            let mut console = Console::new(name);
+            console.feed(text.as_bytes(), &mut Vec::new());
+            console.halted()
+        };
+        assert_eq!(halted("bye\nwakeful: halted, exit code 101\r\n"), Some(101));
+        assert_eq!(halted("wakeful: halted, exit code 0\n"), Some(0));
+        assert_eq!(halted("wakeful: halted, exit code 1"), None);
+        assert_eq!(halted("wakeful: halted, exit code 1\r"), None);
+        assert_eq!(halted("wakeful: halted, exit code soon\n"), None);
+        assert_eq!(halted(" wakeful: halted, exit code 0\n"), None);
+    }
+}

@@ -1,0 +1,64 @@
+#!/bin/sh
+# All tests, stage by stage, the quick ones first. Stops at the first stage that fails.
+# A stage is one line with its time; what cargo has to say is shown as well.
+set -eu
+cd "$(dirname "$0")/.."
+
+target=riscv64gc-unknown-none-elf
+
+# Set by setup.sh where core and alloc must be compiled from source.
+build_std=${WAKEFUL_BUILD_STD:+-Zbuild-std=$WAKEFUL_BUILD_STD}
+
+# The packages that can be tested on this computer: -p NAME …
+host_packages() {
+    for manifest in crates/*/Cargo.toml ulib/macros/Cargo.toml modules/log/Cargo.toml tools/Cargo.toml; do
+        sed -n 's/^name = "\(.*\)"/-p \1/p' "$manifest" | head -1
+    done
+}
+
+stage() {
+    name=$1
+    shift
+    begin=$(date +%s)
+    printf '== %s\n' "$name"
+    if "$@"; then
+        printf '== %s: ok, %s s\n' "$name" "$(($(date +%s) - begin))"
+    else
+        printf '== %s: FAILED after %s s\n   %s\n' "$name" "$(($(date +%s) - begin))" "$*"
+        exit 1
+    fi
+}
+
+skip() {
+    printf '== %s: left out, %s\n' "$1" "$2"
+}
+
+if cargo fmt --version >/dev/null 2>&1; then
+    stage "format" cargo fmt --all --check
+else
+    skip "format" "cargo fmt is not installed"
+fi
+
+# shellcheck disable=SC2046,SC2086
+if cargo clippy --version >/dev/null 2>&1; then
+    stage "lints, for the machine" \
+        cargo clippy --quiet --workspace --exclude wakeful-tools --target $target $build_std -- -D warnings
+    stage "lints, on this computer" \
+        cargo clippy --quiet $(host_packages) --all-targets --target host-tuple -- -D warnings
+else
+    skip "lints" "cargo clippy is not installed"
+fi
+
+# shellcheck disable=SC2046
+stage "tests on this computer" cargo test --quiet $(host_packages) --target host-tuple
+
+if cargo +nightly miri --version >/dev/null 2>&1; then
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    # Few random cases: Miri is a thousand times slower than the processor.
+    stage "memory under Miri" env MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 \
+        cargo +nightly miri test --quiet -p wakeful-memory --lib --target "$host"
+else
+    skip "memory under Miri" "there is no nightly Rust with Miri"
+fi
+
+stage "tests in QEMU" cargo wakeful test

@@ -1,0 +1,83 @@
+//! Ways to panic. Each must leave exactly one readable report and end the machine.
+
+use alloc::string::String;
+use core::{
+    alloc::{GlobalAlloc, Layout},
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use wakeful::{println, smp};
+use wakeful_hal::{sync, timer, trap};
+
+use crate::Outcome;
+
+/// Far enough from here that the backtrace has a story to tell.
+#[inline(never)]
+fn outer(number: usize) -> usize {
+    inner(number) + 1
+}
+
+#[inline(never)]
+fn inner(number: usize) -> usize {
+    let table = [1, 2, 3];
+    table[core::hint::black_box(number)]
+}
+
+pub(crate) fn plain() -> Outcome {
+    println!("{}", outer(3));
+    Ok(())
+}
+
+/// Panics when it is printed.
+struct Bomb;
+
+impl fmt::Display for Bomb {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("the bomb went off")
+    }
+}
+
+pub(crate) fn in_panic() -> Outcome {
+    panic!("about to print a bomb: {Bomb}")
+}
+
+pub(crate) fn while_printing() -> Outcome {
+    println!("about to print a bomb: {Bomb}");
+    Ok(())
+}
+
+pub(crate) fn in_interrupt() -> Outcome {
+    trap::set_timer_handler(|| panic!("in the interrupt"));
+    timer::set(timer::now() + timer::frequency() / 100);
+    sync::wait_until(|| false);
+    Ok(())
+}
+
+/// All harts panic at once, again and again until the machine stops.
+pub(crate) fn on_all_harts() -> Outcome {
+    static READY: AtomicUsize = AtomicUsize::new(0);
+    fn meet_and_panic(_: usize) {
+        READY.fetch_add(1, Ordering::SeqCst);
+        while READY.load(Ordering::SeqCst) < smp::harts() {}
+        panic!("all together");
+    }
+    for hart in 1..smp::harts() {
+        smp::run_on(hart, meet_and_panic, 0).map_err(|_| String::from("a hart is busy"))?;
+    }
+    meet_and_panic(0);
+    Ok(())
+}
+
+/// The report must not need the heap. A block freed twice panics inside the allocator.
+pub(crate) fn with_heap_locked() -> Outcome {
+    let layout = Layout::new::<[u64; 8]>();
+    let heap = wakeful::alloc::LinkedList;
+    // SAFETY: the second `dealloc` is a bug: that is the case.
+    unsafe {
+        let block = heap.alloc(layout);
+        heap.dealloc(block, layout);
+        heap.dealloc(block, layout);
+    }
+    Err(String::from("the heap took a block back twice"))
+}
