@@ -6,8 +6,8 @@
 use crate::cells::{u32_at, u64_at};
 use crate::error::Error;
 
-/// The largest blob that is looked at, in bytes: 2 MiB, the limit that the RISC-V boot protocol
-/// of Linux sets as well (its fixmap for the early tree).
+/// The largest blob that is looked at, in bytes: 2 MiB, as in Linux on RISC-V (its
+/// `MAX_FDT_SIZE`).
 pub const MAX_BLOB_LEN: usize = 2 << 20;
 
 /// Size of the header, §5.2.

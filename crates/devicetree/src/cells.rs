@@ -93,6 +93,7 @@ pub(crate) fn strings(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The first string of a value, "" if there is none.
+#[inline(never)]
 pub(crate) fn first_string(value: &[u8]) -> &[u8] {
     value.split(|&byte| byte == 0).next().unwrap_or(&[])
 }

@@ -128,6 +128,8 @@ pub struct NodeName {
 }
 
 impl NodeName {
+    #[cold]
+    #[inline(never)]
     pub(crate) fn new(name: &[u8]) -> Self {
         let mut bytes = [0; 31];
         let len = name.len().min(bytes.len());

@@ -13,8 +13,9 @@
 //! anything else and its instructions are counted. Only the nodes that can matter are entered:
 //! the root, `/cpus`, `/memory@…`, `/reserved-memory`, `/chosen` and the devices on simple
 //! buses. A general device tree library validates the whole blob first and then looks properties
-//! up by name; on the tree of QEMU's `virt` machine the validation alone takes five times the
-//! instructions of this crate's whole parse, which is why the format is read here.
+//! up by name. On the tree of QEMU's `virt` machine the validation alone takes two and a half
+//! times the instructions of this crate's whole parse (dtoolkit 0.4.1: 90 000 on RV64GC against
+//! 37 000), which is why the format is read here.
 //!
 //! Numbers of sections refer to the Devicetree Specification v0.4; "binding" means the schemas
 //! that the Linux kernel keeps for RISC-V and for the devices.

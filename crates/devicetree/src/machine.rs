@@ -29,7 +29,7 @@ pub struct Machine<'a> {
     pub unusable_harts: u32,
     /// Ticks of the `time` register per second.
     pub timebase_hz: u64,
-    /// The interrupt controller.
+    /// The interrupt controller; the first one, where each socket has its own.
     pub plic: Option<Plic>,
     /// The console: what `/chosen/stdout-path` names, if it is like a 16550. Without that property
     /// the first enabled device that is.

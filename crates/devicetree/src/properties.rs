@@ -104,7 +104,7 @@ impl<'a> Properties<'a> {
     pub(crate) fn keep(&mut self, name: u32, value: &'a [u8]) -> Option<()> {
         let slot = &mut self.memo[(name ^ name >> 7) as usize % SLOTS];
         if *slot >> 5 != name {
-            // Offsets of more than 27 bits do not get through here.
+            // An offset has 24 bits at most, so nothing is lost at the upper end.
             *slot = name << 5 | lookup(self.strings, name)?;
         }
         let key = *slot & 31;

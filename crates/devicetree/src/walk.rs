@@ -260,15 +260,19 @@ impl<'a> Walk<'_, 'a> {
             }
             Kind::ReservedMemory => open.cells = self.node.cells(),
             Kind::Reservation => {
-                for range in self.ranges(open.name) {
-                    reserve(self.machine, range?, open.name)?;
+                let (mut reg, cells) = (self.reg(), self.cells());
+                while !reg.is_empty() {
+                    let range = take_range(&mut reg, cells, open.name)?;
+                    reserve(self.machine, range, open.name)?;
                 }
                 open.kind = Kind::Leaf;
             }
             Kind::Device if self.path.len() == 1 && self.is_memory(open.name) => {
-                for range in self.ranges(open.name) {
+                let (mut reg, cells) = (self.reg(), self.cells());
+                while !reg.is_empty() {
+                    let range = take_range(&mut reg, cells, open.name)?;
                     // No place left: less RAM, as documented there.
-                    let _ = insert(&mut self.machine.memory, range?);
+                    let _ = insert(&mut self.machine.memory, range);
                 }
                 open.kind = Kind::Leaf;
             }
@@ -290,22 +294,12 @@ impl<'a> Walk<'_, 'a> {
         self.path.last().map_or(Cells::DEFAULT, |parent| parent.cells)
     }
 
-    /// All of the node's `reg`, if the node is enabled and has one.
-    fn ranges(&self, name: &'a [u8]) -> impl Iterator<Item = Result<Range<u64>, Error>> + use<'a> {
-        let cells = self.cells();
-        let mut reg = match self.node.get(Key::Reg) {
+    /// The node's `reg`, empty if the node is disabled.
+    fn reg(&self) -> &'a [u8] {
+        match self.node.get(Key::Reg) {
             Some(reg) if self.node.okay() => reg,
             _ => &[],
-        };
-        core::iter::from_fn(move || {
-            if reg.is_empty() {
-                return None;
-            }
-            let pair = cells
-                .take_pair(&mut reg)
-                .ok_or_else(|| Error::BadReg { node: NodeName::new(name) });
-            Some(pair.and_then(|pair| range(pair, name)))
-        })
+        }
     }
 
     /// `/cpus` has it, or each hart.
@@ -468,6 +462,15 @@ impl Console<'_> {
     }
 }
 
+/// Takes a range from the front of a node's `reg`.
+#[inline(never)]
+fn take_range(reg: &mut &[u8], cells: Cells, name: &[u8]) -> Result<Range<u64>, Error> {
+    match cells.take_pair(reg) {
+        Some(pair) => range(pair, name),
+        None => Err(Error::BadReg { node: NodeName::new(name) }),
+    }
+}
+
 /// The range of an address and a size. Its end has to be a number as well, so the last byte of
 /// the address space is out of reach.
 fn range((start, size): (u64, u64), name: &[u8]) -> Result<Range<u64>, Error> {
@@ -477,6 +480,7 @@ fn range((start, size): (u64, u64), name: &[u8]) -> Result<Range<u64>, Error> {
     }
 }
 
+#[inline(never)]
 fn reserve(machine: &mut Machine<'_>, range: Range<u64>, name: &[u8]) -> Result<(), Error> {
     insert(&mut machine.reserved, range)
         .map_err(|Full| Error::TooManyReservations { node: NodeName::new(name) })

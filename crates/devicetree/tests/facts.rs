@@ -1,6 +1,8 @@
 //! What is read from real trees: dumped by QEMU 7.2 (`-M virt,dumpdtb=…`, repacked by `dtc`), and
 //! one written by hand after a real board.
 
+#![expect(clippy::single_range_in_vec_init, reason = "lists of ranges are what this is about")]
+
 use std::ops::Range;
 
 use wakeful_devicetree::{Error, Extension, Machine, Mmu, Plic, Uart, UartKind, blob_len};

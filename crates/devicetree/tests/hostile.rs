@@ -1,5 +1,7 @@
 //! Damaged trees: whatever the bytes are, there is an answer.
 
+#![expect(clippy::single_range_in_vec_init, reason = "lists of ranges are what this is about")]
+
 use std::ops::Range;
 
 use arrayvec::ArrayVec;

@@ -66,7 +66,8 @@ impl Frames {
     /// `start` and `count` are those of one [`allocate`](Self::allocate), or `count` whole frames
     /// of it, given back for the first time; nobody uses them any more.
     pub unsafe fn free(&mut self, start: NonNull<u8>, count: usize) {
-        let (Some(layout), Some(region)) = (layout(count, FRAME_SIZE), self.region_of(start)) else {
+        let (Some(layout), Some(region)) = (layout(count, FRAME_SIZE), self.region_of(start))
+        else {
             return debug_assert!(false, "not from this allocator");
         };
         // SAFETY: by this function's contract; the layout differs from that of `allocate` at most

@@ -185,9 +185,8 @@ pub(crate) mod tests {
 
         fn is_intact(&self) -> bool {
             // SAFETY: allocated with this size, and filled.
-            let bytes = unsafe {
-                core::slice::from_raw_parts(self.start.as_ptr(), self.layout.size())
-            };
+            let bytes =
+                unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
             bytes.iter().all(|&byte| byte == self.pattern)
         }
     }

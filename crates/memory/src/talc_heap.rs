@@ -3,7 +3,10 @@
 use core::{alloc::Layout, ptr::NonNull};
 
 use talc::{
-    base::{Talc as Inner, binning::{Binning, DefaultBinning}},
+    base::{
+        Talc as Inner,
+        binning::{Binning, DefaultBinning},
+    },
     source::Source,
 };
 

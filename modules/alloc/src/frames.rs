@@ -3,11 +3,7 @@
 //! Low addresses go first, which leaves memory below 4 GiB to devices with 32-bit DMA only as long
 //! as nobody else took it; such a driver takes its buffers at start.
 
-use core::{
-    fmt,
-    ops::Range,
-    ptr::NonNull,
-};
+use core::{fmt, ops::Range, ptr::NonNull};
 
 use memory_addr::{PhysAddr, VirtAddr};
 use wakeful_hal::{
@@ -29,7 +25,7 @@ impl fmt::Display for NoMemory {
     }
 }
 
-/// Takes over the RAM that is free. Once, at boot. Returns how to get at it.
+/// Takes over the RAM that is free. Once, at boot. Returns where page tables come from.
 ///
 /// # Safety
 ///
@@ -39,7 +35,7 @@ pub unsafe fn init(free: impl Iterator<Item = Range<PhysAddr>>) -> Result<FrameS
         // SAFETY: by this function's contract.
         unsafe { add(range) };
     }
-    if FRAMES.lock().total() > 0 || add_rest() { Ok(allocate) } else { Err(NoMemory) }
+    if FRAMES.lock().total() > 0 || add_rest() { Ok(take) } else { Err(NoMemory) }
 }
 
 /// # Safety
@@ -62,8 +58,14 @@ fn add_rest() -> bool {
 ///
 /// Their contents are arbitrary. `None` if no such run is free.
 pub fn allocate(count: usize, align: usize) -> Option<PhysAddr> {
-    let take = || FRAMES.lock().allocate(count, align);
-    let start = take().or_else(|| if add_rest() { take() } else { None })?;
+    // The rest lies within one large page, beside the image: it can hold at most 511.
+    let worth_a_try = (1..512).contains(&count);
+    take(count, align).or_else(|| if worth_a_try && add_rest() { take(count, align) } else { None })
+}
+
+/// [`allocate`], but it does not look for more: whoever builds page tables cannot wait for them.
+fn take(count: usize, align: usize) -> Option<PhysAddr> {
+    let start = FRAMES.lock().allocate(count, align)?;
     layout::virt_to_phys(VirtAddr::from(start.as_ptr() as usize))
 }
 
@@ -88,4 +90,9 @@ pub fn total() -> usize {
 /// How many frames nobody has.
 pub fn available() -> usize {
     FRAMES.lock().available()
+}
+
+/// [`available`] and [`total`] for a report; `None` while somebody, perhaps the dying code, is at it.
+pub fn counts() -> Option<(usize, usize)> {
+    FRAMES.try_lock().map(|frames| (frames.available(), frames.total()))
 }

@@ -25,11 +25,8 @@ use crate::{
 /// The longest line that stays in one piece, in bytes.
 const LINE: usize = 256;
 
-static CONSOLE: IrqLock<Console> = IrqLock::new(Console {
-    device: Device::Unknown,
-    output: Ring::new(),
-    input: Ring::new(),
-});
+static CONSOLE: IrqLock<Console> =
+    IrqLock::new(Console { device: Device::Unknown, output: Ring::new(), input: Ring::new() });
 
 /// Called when input arrives, from the interrupt.
 static ON_INPUT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -80,7 +77,7 @@ impl Console {
     /// Waits until all text is out on the line.
     fn flush(&mut self) {
         if let Device::Uart(uart) = &mut self.device {
-            uart.flush(&mut self.output);
+            uart.drain(&mut self.output);
         }
     }
 }
@@ -164,8 +161,8 @@ pub(crate) fn init() {
     let Some(uart) = Uart::find() else { return };
     let interrupt = uart.interrupt();
     CONSOLE.lock().device = Device::Uart(uart);
-    let registered = interrupt
-        .is_some_and(|source| crate::irq::register(source, |_| on_interrupt(), 0).is_ok());
+    let registered =
+        interrupt.is_some_and(|source| crate::irq::register(source, |_| on_interrupt(), 0).is_ok());
     if let (true, Device::Uart(uart)) = (registered, &mut CONSOLE.lock().device) {
         uart.use_interrupt();
     }

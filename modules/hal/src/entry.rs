@@ -168,6 +168,7 @@ not_the_first:
 // A hart started by `hart::start_all`: a0 = hart id, a1 = physical address of its `Hart`.
     .globl  _start_secondary
 _start_secondary:
+    fence.i                     // the loader may have written the image through another hart
     csrw    sie, zero
     csrci   sstatus, 2
     lla     s0, _start

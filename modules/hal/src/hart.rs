@@ -43,6 +43,8 @@ pub(crate) struct Hart {
     pub(crate) id: AtomicUsize,
     /// Its dense number.
     number: AtomicUsize,
+    /// Its S-mode context at the interrupt controller, plus one; 0 if it has none.
+    plic_context: AtomicUsize,
 }
 
 pub(crate) static HARTS: [Hart; MAX_HARTS] = [const {
@@ -53,6 +55,7 @@ pub(crate) static HARTS: [Hart; MAX_HARTS] = [const {
         entry: AtomicPtr::new(core::ptr::null_mut()),
         id: AtomicUsize::new(0),
         number: AtomicUsize::new(0),
+        plic_context: AtomicUsize::new(0),
     }
 }; MAX_HARTS];
 
@@ -95,6 +98,15 @@ pub fn id() -> usize {
     this().id.load(Ordering::Relaxed)
 }
 
+/// The running hart's S-mode context at the interrupt controller.
+pub(crate) fn plic_context() -> Option<usize> {
+    this().plic_context.load(Ordering::Relaxed).checked_sub(1)
+}
+
+pub(crate) fn set_plic_context(context: usize) {
+    this().plic_context.store(context + 1, Ordering::Relaxed);
+}
+
 /// How many harts run: 1 until [`start_all`].
 pub fn started() -> usize {
     STARTED.load(Ordering::Acquire)
@@ -109,10 +121,7 @@ pub(crate) fn set_boot_hart(id: usize) {
 /// off and its own stack, and must not return.
 ///
 /// Returns how many run afterwards. A hart that the firmware refuses is left out with its error.
-pub fn start_all(
-    entry: extern "C" fn() -> !,
-    mut refused: impl FnMut(usize, StartError),
-) -> usize {
+pub fn start_all(entry: extern "C" fn() -> !, mut refused: impl FnMut(usize, StartError)) -> usize {
     let start_address = virt_to_phys(VirtAddr::from(&raw const _start_secondary as usize))
         .expect("the entry is in the image");
     for hart in &machine::machine().harts {

@@ -17,6 +17,12 @@ use crate::{hart, machine::machine, paging};
 /// below 255.)
 const MAX_SOURCES: usize = 256;
 
+/// Size of all registers, and where those of the contexts begin, in bytes (PLIC specification,
+/// "Memory Map").
+const MAX_SIZE: u64 = 0x400_0000;
+const CONTEXTS: u64 = 0x20_0000;
+const CONTEXT_SIZE: u64 = 0x1000;
+
 /// Runs when its source interrupts, with interrupts off. Gets the word it was registered with.
 pub type Handler = fn(usize);
 
@@ -25,9 +31,9 @@ struct Slot {
     data: AtomicUsize,
 }
 
-static SLOTS: [Slot; MAX_SOURCES] = [const {
-    Slot { handler: AtomicPtr::new(core::ptr::null_mut()), data: AtomicUsize::new(0) }
-}; MAX_SOURCES];
+static SLOTS: [Slot; MAX_SOURCES] =
+    [const { Slot { handler: AtomicPtr::new(core::ptr::null_mut()), data: AtomicUsize::new(0) } };
+        MAX_SOURCES];
 
 static PLIC: Once<&'static plic::Plic> = Once::new();
 
@@ -56,7 +62,8 @@ impl fmt::Display for Error {
 pub(crate) fn init() {
     let Some(facts) = &machine().plic else { return };
     let address = PhysAddr::from(facts.base as usize);
-    let Ok(registers) = paging::map_device(address, facts.size as usize) else { return };
+    let size = facts.size.min(MAX_SIZE) as usize;
+    let Ok(registers) = paging::map_device(address, size) else { return };
     // SAFETY: the device tree says that a PLIC is there, and its registers are mapped for good.
     let plic = unsafe { plic::Plic::from_addr(registers.as_usize()) };
     for source in 1..=facts.sources.min(1023) {
@@ -68,7 +75,8 @@ pub(crate) fn init() {
 
 /// Prepares the running hart's context: all sources that are not silent may come.
 pub(crate) fn init_hart() {
-    let (Some(plic), Some(context)) = (PLIC.get(), context()) else { return };
+    let (Some(plic), Some(context)) = (PLIC.get(), find_context()) else { return };
+    hart::set_plic_context(context);
     let sources = machine().plic.as_ref().map_or(0, |plic| plic.sources.min(1023));
     for source in 1..=sources {
         plic.disable(source, context);
@@ -76,10 +84,13 @@ pub(crate) fn init_hart() {
     plic.set_threshold(context, 0);
 }
 
-fn context() -> Option<usize> {
+/// The running hart's S-mode context, if the PLIC has registers for it.
+fn find_context() -> Option<usize> {
     let id = hart::id() as u64;
     let facts = machine().harts.iter().find(|hart| hart.id == id)?;
-    facts.plic_context.map(|context| context as usize)
+    let context = facts.plic_context.map(u64::from)?;
+    let end = CONTEXTS + (context + 1) * CONTEXT_SIZE;
+    (end <= machine().plic.as_ref()?.size).then_some(context as usize)
 }
 
 /// Gives a source a handler and lets it interrupt the running hart.
@@ -87,7 +98,7 @@ fn context() -> Option<usize> {
 /// The handler runs with interrupts off: it should wake somebody and return.
 pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error> {
     let plic = PLIC.get().ok_or(Error::NoController)?;
-    let context = context().ok_or(Error::NoController)?;
+    let context = hart::plic_context().ok_or(Error::NoController)?;
     let known = machine().plic.as_ref().map_or(0, |plic| plic.sources);
     let slot = match SLOTS.get(source as usize) {
         Some(slot) if (1..=known).contains(&source) => slot,
@@ -109,7 +120,7 @@ pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error>
 
 /// Claims, handles and completes what is pending for this hart.
 pub(crate) fn dispatch() {
-    let (Some(plic), Some(context)) = (PLIC.get(), context()) else { return };
+    let (Some(plic), Some(context)) = (PLIC.get(), hart::plic_context()) else { return };
     while let Some(source) = plic.claim(context) {
         if let Some(slot) = SLOTS.get(source.get() as usize) {
             let handler = slot.handler.load(Ordering::Acquire);
@@ -122,4 +133,3 @@ pub(crate) fn dispatch() {
         plic.complete(context, source);
     }
 }
-

@@ -33,6 +33,7 @@ mod uart;
 ///
 /// Interrupts stay off until [`sync::interrupts_on`].
 pub fn init(_: paging::Mapped) {
+    power::init();
     irq::init();
     timer::init();
     console::init();

@@ -66,13 +66,10 @@ impl Facts {
     }
 }
 
-fn known_facts() -> Option<&'static Facts> {
-    // SAFETY: see `FactsCell`: `known` says that they are written.
-    FACTS.known.load(Ordering::Acquire).then(|| unsafe { (*FACTS.facts.get()).assume_init_ref() })
-}
-
 fn facts() -> &'static Facts {
-    known_facts().expect("the machine is discovered first")
+    assert!(FACTS.known.load(Ordering::Acquire), "the machine is discovered first");
+    // SAFETY: see `FactsCell`: `known` says that they are written.
+    unsafe { (*FACTS.facts.get()).assume_init_ref() }
 }
 
 /// What the entry code hands to Rust. Having one means: this is the boot hart, early.
@@ -136,7 +133,10 @@ pub fn discover(entry: Entry) -> Result<&'static Machine<'static>, Error> {
     // SAFETY: the boot map covers all of physical memory that the check above lets through. That
     // RAM is there is the loader's word; if it is not, an access fault says so.
     let header = unsafe { &*start.cast::<[u8; 8]>() };
-    let len = devicetree::blob_len(header)?;
+    let len = devicetree::blob_len(header).map_err(|error| match error {
+        devicetree::Error::NotADeviceTree { .. } => Error::NoDeviceTree(address),
+        error => Error::DeviceTree(error),
+    })?;
     // SAFETY: as above. The tree is reserved in `free_memory` and nobody writes to it.
     let blob = unsafe { slice::from_raw_parts(start, len) };
     // SAFETY: nobody else: see `FactsCell`.
@@ -152,11 +152,6 @@ pub fn discover(entry: Entry) -> Result<&'static Machine<'static>, Error> {
 /// Before [`discover`].
 pub fn machine() -> &'static Machine<'static> {
     &facts().machine
-}
-
-/// The facts of this machine, if they are known yet.
-pub(crate) fn known() -> Option<&'static Machine<'static>> {
-    known_facts().map(|facts| &facts.machine)
 }
 
 /// Physical RAM that nobody has: page aligned, in ascending order, within the linear map; without

@@ -160,11 +160,7 @@ pub(crate) fn root_page_number() -> usize {
 }
 
 /// Maps `range` in the linear map.
-fn map_linear(
-    table: &mut Table,
-    range: Range<usize>,
-    flags: MappingFlags,
-) -> PagingResult {
+fn map_linear(table: &mut Table, range: Range<usize>, flags: MappingFlags) -> PagingResult {
     let range = range.start.align_down(PAGE_SIZE)..range.end.next_multiple_of(PAGE_SIZE);
     let start = phys_to_virt(PhysAddr::from(range.start));
     map(table, start, PhysAddr::from(range.start), range.len(), flags)
@@ -193,8 +189,12 @@ fn map(
             match (cursor.map(virt, phys, size, flags), size) {
                 (Ok(()), _) => break size as usize,
                 // Part of this stretch is mapped: look closer.
-                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size1G) => size = PageSize::Size2M,
-                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size2M) => size = PageSize::Size4K,
+                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size1G) => {
+                    size = PageSize::Size2M
+                }
+                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size2M) => {
+                    size = PageSize::Size4K
+                }
                 (Err(AlreadyMapped | MappedToHugePage), _) => break PAGE_SIZE,
                 (Err(error), _) => return Err(error),
             }

@@ -3,10 +3,18 @@
 //! QEMU's `virt` has a test device that takes an exit code, and QEMU ends with it. Other machines
 //! are switched off by the firmware (SBI SRST), which has only "fine" and "failed".
 
+use core::{
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
 use memory_addr::PhysAddr;
 use sbi_rt::{ColdReboot, NoReason, Shutdown, SystemFailure};
 
-use crate::{console, machine, paging};
+use crate::{console, machine::machine, paging};
+
+/// The register of QEMU's test device; null if there is none.
+static TEST_DEVICE: AtomicPtr<u32> = AtomicPtr::new(ptr::null_mut());
 
 /// All went well.
 pub const EXIT_SUCCESS: u8 = 0;
@@ -57,13 +65,20 @@ pub fn reboot() -> ! {
     off(EXIT_ERROR)
 }
 
+/// Maps the test device. At boot: at the end, whoever dies may hold the locks that mapping takes.
+pub(crate) fn init() {
+    let Some(base) = machine().test_device else { return };
+    if let Ok(register) = paging::map_device(PhysAddr::from(base as usize), size_of::<u32>()) {
+        TEST_DEVICE.store(register.as_mut_ptr_of::<u32>(), Ordering::Release);
+    }
+}
+
 fn test_device(command: u32) {
-    let Some(base) = machine::known().and_then(|machine| machine.test_device) else { return };
-    let Ok(register) = paging::map_device(PhysAddr::from(base as usize), size_of::<u32>()) else {
-        return;
-    };
-    // SAFETY: the register that the device tree names, mapped by the line above.
-    unsafe { register.as_mut_ptr_of::<u32>().write_volatile(command) };
+    let register = TEST_DEVICE.load(Ordering::Acquire);
+    if !register.is_null() {
+        // SAFETY: `init` mapped it, for good; the device tree says what it is.
+        unsafe { register.write_volatile(command) };
+    }
 }
 
 fn halt() -> ! {

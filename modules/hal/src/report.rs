@@ -39,7 +39,8 @@ impl Report {
                 report
             }
             1 => {
-                report.print(format_args!("\nthe report itself failed; nothing more can be said\n"));
+                report
+                    .print(format_args!("\nthe report itself failed; nothing more can be said\n"));
                 report.end(power::EXIT_PANIC)
             }
             // Not even that could be printed.

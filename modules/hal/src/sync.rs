@@ -24,9 +24,7 @@ pub struct RawIrqLock {
 // SAFETY: `locked` changes from false to true by one hart only, and that hart runs nothing else
 // until it unlocks, as its interrupts are off.
 unsafe impl lock_api::RawMutex for RawIrqLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "an initial value, as lock_api asks")]
-    const INIT: Self =
-        Self { locked: AtomicBool::new(false), restore: AtomicBool::new(false) };
+    const INIT: Self = Self { locked: AtomicBool::new(false), restore: AtomicBool::new(false) };
 
     /// Dropping a guard elsewhere would restore another hart's interrupt state.
     type GuardMarker = lock_api::GuardNoSend;

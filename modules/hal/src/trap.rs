@@ -124,11 +124,9 @@ impl fmt::Display for Registers {
             _ => writeln!(f, " (scause {scause:#x}, stval {stval:#x})")?,
         }
         writeln!(f, "  pc {:#018x}", self.sepc)?;
-        for row in (1..32).step_by(4) {
-            for register in row..(row + 4).min(32) {
-                write!(f, "{:>5} {:016x}", NAMES[register], self.x[register])?;
-            }
-            f.write_str("\n")?;
+        for (index, (name, value)) in NAMES.iter().zip(self.x).enumerate().skip(1) {
+            let end = if index % 4 == 0 || index == 31 { "\n" } else { "" };
+            write!(f, "{name:>5} {value:016x}{end}")?;
         }
         writeln!(f, "  sstatus {:#x}  scause {scause:#x}", self.sstatus)
     }

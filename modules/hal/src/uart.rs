@@ -10,11 +10,12 @@ use uart_16550::{
     backend::Backend,
     spec::{
         FIFO_SIZE,
-        registers::{IER, offsets},
+        registers::{IER, LSR, offsets},
     },
 };
 
 use crate::{
+    layout::PAGE_SIZE,
     machine::{UartKind, machine},
     paging,
 };
@@ -35,7 +36,8 @@ impl Uart {
     pub(crate) fn find() -> Option<Self> {
         let facts = machine().uart.as_ref()?;
         let address = PhysAddr::from(facts.base as usize);
-        let base = paging::map_device(address, facts.size as usize).ok()?;
+        // The registers that we use lie within one page, whatever size the device tree says.
+        let base = paging::map_device(address, PAGE_SIZE).ok()?;
         let backend = Registers { base, shift: facts.reg_shift, wide: facts.io_width == 4 };
         // SAFETY: the device tree says that a 16550 with these registers is there; they stay mapped.
         let mut registers = unsafe { Uart16550::new_with_backend(backend) };
@@ -92,6 +94,12 @@ impl Uart {
         while !output.is_empty() {
             self.send(output);
         }
+    }
+
+    /// Waits until the last bit is out on the line: afterwards the power may go.
+    pub(crate) fn drain<const N: usize>(&mut self, output: &mut Ring<N>) {
+        self.flush(output);
+        while !self.registers.lsr().contains(LSR::TRANSMITTER_EMPTY) {}
     }
 
     /// Moves bytes both ways; returns whether input came.

@@ -29,10 +29,9 @@ pub enum Error<'a> {
 impl fmt::Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownLevel(word) => write!(
-                f,
-                "`{word}` is not a log level (off, error, warn, info, debug, trace)"
-            ),
+            Self::UnknownLevel(word) => {
+                write!(f, "`{word}` is not a log level (off, error, warn, info, debug, trace)")
+            }
             Self::TooManyTargets(target) => {
                 write!(f, "only {MAX_TARGETS} targets can have a log level: `{target}` has none")
             }

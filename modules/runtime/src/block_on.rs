@@ -24,8 +24,12 @@ fn wake() {
 }
 
 /// Of a waker without data, whose only act is [`wake`].
-const VTABLE: RawWakerVTable =
-    RawWakerVTable::new(|_| RawWaker::new(core::ptr::null(), &VTABLE), |_| wake(), |_| wake(), |_| {});
+const VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |_| RawWaker::new(core::ptr::null(), &VTABLE),
+    |_| wake(),
+    |_| wake(),
+    |_| {},
+);
 
 /// Runs the application's `async fn main` to its end. Called by what `#[wakeful::main]` makes.
 ///

@@ -11,12 +11,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     report.print(format_args!("\npanic on hart {number} (id {id}): {info}\n"));
     #[cfg(feature = "alloc")]
     if let Some(size) = wakeful_alloc::last_refusal() {
-        report.print(format_args!(
-            "out of memory: the last allocation without memory was of {size} bytes; {} frames of \
-             {} are free\n",
-            wakeful_alloc::frames::available(),
-            wakeful_alloc::frames::total(),
-        ));
+        report.print(format_args!("the last allocation without memory was of {size} bytes"));
+        if let Some((available, total)) = wakeful_alloc::frames::counts() {
+            report.print(format_args!("; {available} frames of {total} are free"));
+        }
+        report.print(format_args!("\n"));
     }
     report.backtrace();
     report.end(power::EXIT_PANIC)

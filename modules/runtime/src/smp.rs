@@ -22,9 +22,9 @@ struct Mailbox {
     data: AtomicUsize,
 }
 
-static MAILBOXES: [Mailbox; MAX_HARTS] = [const {
-    Mailbox { work: AtomicPtr::new(ptr::null_mut()), data: AtomicUsize::new(0) }
-}; MAX_HARTS];
+static MAILBOXES: [Mailbox; MAX_HARTS] =
+    [const { Mailbox { work: AtomicPtr::new(ptr::null_mut()), data: AtomicUsize::new(0) } };
+        MAX_HARTS];
 
 /// In the mailbox of a hart that somebody is writing to.
 const WRITING: *mut () = ptr::dangling_mut();

@@ -23,8 +23,10 @@ use wakeful::println;
 /// What a case returns: what was wrong.
 type Outcome = Result<(), String>;
 
+type Case = (&'static str, fn() -> Outcome);
+
 /// Every case by its name.
-const CASES: &[(&str, fn() -> Outcome)] = &[
+const CASES: &[Case] = &[
     ("write-text", faults::write_text),
     ("execute-data", faults::execute_data),
     ("read-null", faults::read_null),

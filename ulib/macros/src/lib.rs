@@ -73,31 +73,33 @@ fn heap(attribute: Tokens) -> syn::Result<Option<Path>> {
 mod tests {
     use super::*;
 
-    fn message(attribute: Tokens, item: Tokens) -> String {
-        expand(attribute, item).unwrap_err().to_string()
+    fn expanded(attribute: &str, item: &str) -> syn::Result<String> {
+        expand(attribute.parse()?, item.parse()?).map(|made| made.to_string())
+    }
+
+    fn refused(attribute: &str, item: &str) -> String {
+        expanded(attribute, item).unwrap_err().to_string()
     }
 
     #[test]
     fn drives_async_and_plain_main() {
-        let made = expand(quote!(), quote!(async fn main() {})).unwrap().to_string();
-        assert!(made.contains("block_on"));
-        let made = expand(quote!(), quote!(fn start() -> Result<(), E> {})).unwrap().to_string();
-        assert!(!made.contains("block_on") && made.contains("start ()"));
+        assert!(expanded("", "async fn main() {}").unwrap().contains("block_on (main ())"));
+        let plain = expanded("", "fn start() -> Result<(), E> {}").unwrap();
+        assert!(!plain.contains("block_on") && plain.contains("start ()"));
     }
 
     #[test]
     fn heap_is_a_choice() {
-        let made = expand(quote!(), quote!(fn main() {})).unwrap().to_string();
-        assert!(made.contains("default_heap"));
-        let made = expand(quote!(heap = my::Heap), quote!(fn main() {})).unwrap().to_string();
-        assert!(made.contains("static HEAP : my :: Heap = my :: Heap"));
+        assert!(expanded("", "fn main() {}").unwrap().contains("default_heap"));
+        let chosen = expanded("heap = my::Heap", "fn main() {}").unwrap();
+        assert!(chosen.contains("static HEAP : my :: Heap = my :: Heap"));
     }
 
     #[test]
     fn tells_what_main_cannot_be() {
-        assert!(message(quote!(), quote!(fn main(x: u8) {})).contains("takes no arguments"));
-        assert!(message(quote!(), quote!(fn main<T>() {})).contains("generic"));
-        assert!(message(quote!(stack = 1), quote!(fn main() {})).contains("unknown option"));
-        assert!(message(quote!(), quote!(struct Main;)).contains("expected"));
+        assert!(refused("", "fn main(x: u8) {}").contains("takes no arguments"));
+        assert!(refused("", "fn main<T>() {}").contains("generic"));
+        assert!(refused("stack = 1", "fn main() {}").contains("unknown option"));
+        assert!(refused("", "struct Main;").contains("expected"));
     }
 }
