@@ -15,6 +15,8 @@ async fn main() {
     let machine = machine::machine();
     println!("Hello from Wakeful!");
     println!("machine   {}", machine.model);
+    let image = machine::image();
+    println!("image     {} KiB at {:#x}", image.len() >> 10, image.start);
     for range in &machine.memory {
         println!("memory    {} MiB at {:#x}", (range.end - range.start) >> 20, range.start);
     }

@@ -51,11 +51,8 @@ impl Facts {
     fn read(&mut self, address: usize, blob: &'static [u8]) -> Result<(), Error> {
         self.machine.read(blob)?;
         self.device_tree = address..address + blob.len();
-        let mut taken = ArrayVec::<Range<u64>, 3>::new();
-        for range in [image::physical(), self.device_tree.clone()] {
-            taken.push(range.start as u64..range.end as u64);
-        }
-        taken.extend(self.machine.initrd.clone());
+        let taken = [image::physical(), self.device_tree.clone()]
+            .map(|range| range.start as u64..range.end as u64);
         for range in &self.machine.free_memory(&taken) {
             let range = range.start as usize..range.end.min(LINEAR_SIZE as u64) as usize;
             if !range.is_empty() {
@@ -96,8 +93,6 @@ pub enum Error {
     NoDeviceTree(usize),
     /// The device tree cannot be used.
     DeviceTree(devicetree::Error),
-    /// No memory is left beside the image and what is reserved.
-    NoFreeMemory,
 }
 
 impl fmt::Display for Error {
@@ -111,7 +106,6 @@ impl fmt::Display for Error {
                 )
             }
             Self::DeviceTree(error) => error.fmt(f),
-            Self::NoFreeMemory => f.write_str("no memory is left beside the image"),
         }
     }
 }

@@ -40,6 +40,7 @@ pub use wakeful_runtime::smp;
 pub mod machine {
     pub use wakeful_hal::{
         hart::number as this_hart,
+        layout::image::physical as image,
         machine::{Hart, Isa, Machine, Mmu, machine},
         timer::has_sstc,
     };
