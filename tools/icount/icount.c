@@ -1,14 +1,15 @@
 /*
- * A QEMU plugin that counts guest instructions, on all harts together, while the guest runs.
+ * A QEMU plugin that counts guest instructions while the guest runs: on all harts together, and between two marks on
+ * the hart that passes them.
  *
  *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR]
  *
  * FILE is mapped shared and starts with three counts, 64 bits each, in the byte order of this
  * computer:
  *
- *     0   instructions so far
- *     8   instructions before the one at `from` ran for the first time (0: it has not)
- *     16  instructions before the one at `to` ran for the first time (0: it has not)
+ *     0   instructions so far, on all harts
+ *     8   instructions of the first hart that comes to `from`, until then (0: none has)
+ *     16  instructions of the first hart that comes to `to`, until then (0: none has)
  *
  * Instructions are counted by translated block, when a block is entered: a block that a trap leaves
  * early counts whole.
@@ -47,29 +48,30 @@ enum { TOTAL, FROM, TO, COUNTS };
 static uint64_t *counts;           /* the shared file */
 static uint64_t addresses[COUNTS]; /* of the marks; 0: not wanted */
 
+enum { MOST_HARTS = 512 };          /* QEMU's virt takes as many */
+static uint64_t of_hart[MOST_HARTS]; /* each written by its own hart only */
+
 static void on_block(unsigned hart, void *instructions)
 {
-    (void)hart;
+    of_hart[hart % MOST_HARTS] += (uintptr_t)instructions;
     __atomic_fetch_add(&counts[TOTAL], (uintptr_t)instructions, __ATOMIC_RELAXED);
 }
 
 /* The whole block has been counted already: `rest` of its instructions have not run yet. */
-static void reach(int mark, void *rest)
+static void reach(int mark, unsigned hart, void *rest)
 {
-    uint64_t unset = 0, before = __atomic_load_n(&counts[TOTAL], __ATOMIC_RELAXED) - (uintptr_t)rest;
+    uint64_t unset = 0, before = of_hart[hart % MOST_HARTS] - (uintptr_t)rest;
     __atomic_compare_exchange_n(&counts[mark], &unset, before, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 static void on_from(unsigned hart, void *rest)
 {
-    (void)hart;
-    reach(FROM, rest);
+    reach(FROM, hart, rest);
 }
 
 static void on_to(unsigned hart, void *rest)
 {
-    (void)hart;
-    reach(TO, rest);
+    reach(TO, hart, rest);
 }
 
 static void on_translation(plugin_id id, struct qemu_plugin_tb *block)

@@ -78,6 +78,12 @@ impl Case {
         self
     }
 
+    /// U-Boot moves the image to here, `offset` bytes from the start of RAM.
+    pub(crate) fn text_offset(mut self, offset: u64) -> Self {
+        self.options.text_offset = Some(offset);
+        self
+    }
+
     pub(crate) fn append(mut self, boot_args: &str) -> Self {
         self.options.append = Some(boot_args.into());
         self

@@ -15,7 +15,10 @@ const TESTSUITE: Image = Image::Package("testsuite", Profile::Release);
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    [boards(), faults(), panics(), runtime(), trees(), strangers()].into_iter().flatten().collect()
+    [boards(), faults(), panics(), runtime(), other_machines(), trees(), strangers()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// `hello` on every board, and on unusual amounts of harts and memory. It prints facts in the order
@@ -39,9 +42,16 @@ fn boards() -> Vec<Case> {
             .sees("timebase*1000000 Hz"),
         hello("boards::uboot")
             .board("qemu-virt-uboot")
+            .sees("image*at 0x80200000")
             .sees("memory*256 MiB")
             .sees("harts*2 ")
             .sees("timebase*10000000 Hz"),
+        // Nothing depends on where the image is: here with free memory before and behind it.
+        hello("boards::uboot_elsewhere")
+            .board("qemu-virt-uboot")
+            .text_offset(96 << 20)
+            .sees("image*at 0x86000000")
+            .sees("memory*256 MiB"),
         hello("boards::u74").board("qemu10-virt-u74").sees("hart*: rv64imafdc").sees("harts*4 "),
         Case::new("boards::virt_dev_profile", HELLO_DEV).sees("Hello from Wakeful!"),
     ]
@@ -66,6 +76,9 @@ fn faults() -> Vec<Case> {
         fault("faults::jump_null", "jump-null")
             .sees("instruction page fault at address 0x0000000000000000")
             .sees("testsuite::faults::jump_null"),
+        fault("faults::illegal_instruction", "illegal-instruction").sees("illegal instruction"),
+        fault("faults::read_firmware", "read-firmware")
+            .sees("load access fault at address 0xffffffc080000000"),
         fault("faults::stack_overflow", "stack-overflow")
             .sees("stack overflow")
             .sees("testsuite::faults::recurse"),
@@ -117,7 +130,7 @@ fn runtime() -> Vec<Case> {
             .sees("case nested-interrupts passed"),
         passes("runtime::ipi", "ipi").smp(4).sees("case ipi passed"),
         passes("runtime::wake_from_another_hart", "wake-from-another-hart")
-            .smp(2)
+            .smp(4)
             .sees("case wake-from-another-hart passed"),
         passes("runtime::uart_echo", "uart-echo")
             .sees("type")
@@ -149,20 +162,66 @@ fn runtime() -> Vec<Case> {
     ]
 }
 
+/// The same on machines that have less: no Sstc, no hardware that sets A and D bits; no 16550 and no
+/// device that ends QEMU; the image and its memory at unusual places.
+fn other_machines() -> Vec<Case> {
+    let on = |board: &'static str, name, case: &str, passed: &'static str| {
+        testsuite(name, case).board(board).never("panicked at").sees(passed)
+    };
+    const U74: &str = "qemu10-virt-u74";
+    const SIFIVE_U: &str = "qemu-sifive-u";
+    const UBOOT: &str = "qemu-virt-uboot";
+    vec![
+        on(U74, "u74::memory_map", "map", "case map passed"),
+        on(U74, "u74::timer", "timer", "case timer passed"),
+        on(U74, "u74::heap", "heap-stress", "case heap-stress passed"),
+        on(U74, "u74::ipi", "ipi", "case ipi passed"),
+        on(SIFIVE_U, "sifive_u::timer", "timer", "case timer passed"),
+        on(SIFIVE_U, "sifive_u::ipi", "ipi", "case ipi passed"),
+        testsuite("sifive_u::panic", "panic")
+            .board(SIFIVE_U)
+            .once("panicked at")
+            .exits(exit::PANIC),
+        on(UBOOT, "uboot::heap_exhaustion", "heap-exhaustion", "case heap-exhaustion passed")
+            .text_offset(96 << 20),
+        on(UBOOT, "uboot::memory_map", "map", "case map passed").text_offset(96 << 20),
+    ]
+}
+
 /// Device trees that a kernel should survive, or refuse with a reason.
 fn trees() -> Vec<Case> {
-    let refused =
-        |name| Case::new(name, HELLO).sees("wakeful: cannot boot: ").exits(exit::BOOT_FAILED);
+    let refused = |name, reason| {
+        Case::new(name, HELLO)
+            .sees("wakeful: cannot boot: ")
+            .sees(reason)
+            .never("panicked at")
+            .exits(exit::BOOT_FAILED)
+    };
     vec![
-        refused("trees::no_memory").tree(Tree::Kernel(|tree| {
-            tree.root.remove_child("memory@80000000").expect("QEMU describes memory");
+        refused("trees::no_memory", "the device tree has no memory node").tree(Tree::Kernel(
+            |tree| {
+                tree.root.remove_child("memory@80000000").expect("QEMU describes memory");
+            },
+        )),
+        refused("trees::no_timebase", "/cpus has no timebase-frequency").tree(Tree::Kernel(
+            |tree| {
+                let cpus = tree.root.child_mut("cpus").expect("QEMU describes CPUs");
+                cpus.remove_property("timebase-frequency").expect("QEMU describes the timebase");
+            },
+        )),
+        refused("trees::no_mmu", "no hart can run this image").tree(Tree::Kernel(|tree| {
+            let cpu = tree.find_node_mut("/cpus/cpu@0").expect("QEMU describes hart 0");
+            cpu.remove_property("mmu-type").expect("QEMU describes the MMU");
         })),
-        refused("trees::no_timebase").tree(Tree::Kernel(|tree| {
-            let cpus = tree.root.child_mut("cpus").expect("QEMU describes CPUs");
-            cpus.remove_property("timebase-frequency").expect("QEMU describes the timebase");
-        })),
-        refused("trees::truncated").tree(Tree::KernelBytes(|bytes| bytes.truncate(512))),
-        refused("trees::garbage").tree(Tree::KernelBytes(|bytes| bytes.fill(0xa5))),
+        refused("trees::memory_elsewhere", "where the device tree has no memory")
+            .tree(Tree::KernelRam(2 << 20)),
+        refused("trees::truncated", "the device tree is damaged")
+            .tree(Tree::KernelBytes(|bytes| bytes[512..].fill(0))),
+        refused("trees::huge", "the device tree's header says 4294967295 bytes")
+            .tree(Tree::KernelBytes(|bytes| bytes[4..8].fill(0xff))),
+        refused("trees::garbage", "no device tree at 0x84001000: the loader must pass")
+            .tree(Tree::KernelBytes(|bytes| bytes.fill(0xa5))),
+        hello("trees::little_memory").tree(Tree::KernelRam(3 << 20)).sees("memory*3 MiB"),
         // As on a JH7110: hart 0 is there, but not for us.
         hello("trees::hart_0_disabled").smp(5).tree(Tree::Machine(disable_hart_0)).sees("harts*4 "),
     ]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,9 +23,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
 
-    /// Boot arguments for the kernel, as one word: --append "log=debug case=timer"
+    /// Boot arguments as one word, the application's behind `--`:
+    /// --append "log=debug -- case=timer"
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
+
+    /// Where U-Boot moves the flat image to, from the start of RAM, in bytes [default: what the
+    /// image's header says, 2 MiB]
+    #[arg(skip)]
+    pub(crate) text_offset: Option<u64>,
 
     /// More arguments for QEMU, after `--`
     #[arg(last = true, value_name = "QEMU ARGS")]
@@ -59,7 +66,7 @@ impl CommandLine {
                 if !u_boot.exists() {
                     bail!(no_u_boot(board));
                 }
-                make_disk(disk, elf, append)?;
+                make_disk(disk, elf, append, options.text_offset)?;
                 line.arg("-kernel").arg(u_boot);
                 let drive =
                     format!("if=none,id=boot,format=raw,readonly=on,file=fat:{}", disk.display());
@@ -90,11 +97,18 @@ impl CommandLine {
     }
 }
 
+/// Where the header of a flat image says how far from the start of RAM it wants to be (Linux,
+/// `Documentation/arch/riscv/boot-image-header.rst`).
+const TEXT_OFFSET: Range<usize> = 8..16;
+
 /// The disk from which U-Boot boots: the flat image and, for its boot arguments, an extlinux menu
 /// of one entry.
-fn make_disk(disk: &Path, elf: &Path, append: &str) -> Result<()> {
+fn make_disk(disk: &Path, elf: &Path, append: &str, text_offset: Option<u64>) -> Result<()> {
     let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    let image = Elf::parse(&bytes, elf)?.flat()?;
+    let mut image = Elf::parse(&bytes, elf)?.flat()?;
+    if let Some(offset) = text_offset {
+        image[TEXT_OFFSET].copy_from_slice(&offset.to_le_bytes());
+    }
     let write = |name: &str, contents: &[u8]| {
         let file = disk.join(name);
         std::fs::create_dir_all(file.parent().expect("a joined path has a parent"))?;
@@ -254,7 +268,8 @@ mod tests {
         image[0x38..0x3c].copy_from_slice(b"RSC\x05");
         let elf = scratch.path().join("x.elf");
         std::fs::write(&elf, crate::image::elf_file(&[(0x8020_0000, &image, 0)])).unwrap();
-        make_disk(scratch.path(), &elf, "log=debug").unwrap();
+        make_disk(scratch.path(), &elf, "log=debug", Some(96 << 20)).unwrap();
+        image[TEXT_OFFSET].copy_from_slice(&[0, 0, 0, 6, 0, 0, 0, 0]);
         assert_eq!(std::fs::read(scratch.path().join("app.img")).unwrap(), image);
         let menu = std::fs::read_to_string(scratch.path().join("extlinux/extlinux.conf")).unwrap();
         assert!(

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use dtoolkit::fdt::Fdt;
-use dtoolkit::model::DeviceTree;
+use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
 use crate::image::{self, Elf};
 use crate::qemu::CommandLine;
@@ -30,6 +30,9 @@ pub(crate) enum Tree {
     Kernel(fn(&mut DeviceTree)),
     /// Only the kernel gets the tree, changed byte by byte.
     KernelBytes(fn(&mut Vec<u8>)),
+    /// Only the kernel gets the changed tree: RAM starts where it does and has this many bytes. The
+    /// tree itself lies beyond.
+    KernelRam(u64),
 }
 
 impl fmt::Debug for Tree {
@@ -38,6 +41,7 @@ impl fmt::Debug for Tree {
             Self::Machine(_) => "Tree::Machine",
             Self::Kernel(_) => "Tree::Kernel",
             Self::KernelBytes(_) => "Tree::KernelBytes",
+            Self::KernelRam(_) => "Tree::KernelRam",
         })
     }
 }
@@ -52,15 +56,19 @@ impl Tree {
         folder: &Path,
     ) -> Result<Prepared> {
         let original = dump(line, folder)?;
-        let edited = |edit: fn(&mut DeviceTree)| -> Result<Vec<u8>> {
+        let edited = |edit: &dyn Fn(&mut DeviceTree)| -> Result<Vec<u8>> {
             let fdt = Fdt::new(&original).context("cannot read QEMU's own device tree")?;
             let mut tree = DeviceTree::from_fdt(&fdt);
             edit(&mut tree);
             Ok(tree.to_dtb())
         };
         match self {
-            Self::Machine(edit) => Prepared::machine(&edited(edit)?, kernel, folder),
-            Self::Kernel(edit) => Prepared::shim(&edited(edit)?, kernel, folder),
+            Self::Machine(edit) => Prepared::machine(&edited(&edit)?, kernel, folder),
+            Self::Kernel(edit) => Prepared::shim(&edited(&edit)?, kernel, folder),
+            Self::KernelRam(size) => {
+                let tree = edited(&|tree| set_ram(tree, size))?;
+                Prepared::shim(&tree, kernel, folder)
+            }
             Self::KernelBytes(edit) => {
                 let mut bytes = original;
                 edit(&mut bytes);
@@ -68,6 +76,14 @@ impl Tree {
             }
         }
     }
+}
+
+fn set_ram(tree: &mut DeviceTree, size: u64) {
+    let memory = tree.root.child_mut("memory@80000000").expect("QEMU describes memory");
+    // Two cells each for address and size.
+    let reg: Vec<u8> = [0x8000_0000, size].iter().flat_map(|word| word.to_be_bytes()).collect();
+    memory.remove_property("reg");
+    memory.add_property(DeviceTreeProperty::new("reg", reg).expect("the name is valid"));
 }
 
 /// What to boot instead of the kernel alone.

@@ -18,7 +18,7 @@ use crate::{
     hart::{HARTS, Hart},
     layout::{LINEAR_BASE, LINEAR_SIZE},
     machine::MAX_HARTS,
-    trap::trap_vector,
+    trap::trap_entry,
 };
 
 const GIB: usize = 1 << 30;
@@ -140,6 +140,7 @@ first_hart:
 4:  lla     tp, {harts}
     lla     sp, _stack_end
     lla     t0, _stack_guard    // the top of the fault stack
+    sd      t0, {hart_fault_stack}(tp)
     lla     t1, __wakeful_boot
     mv      a2, s0
     j       enter_rust
@@ -180,14 +181,11 @@ _start_secondary:
     j       enter_map
     .balign 4
 5:  ld      sp, {hart_stack}(tp)
-    ld      t0, {hart_fault_stack}(tp)
     ld      t1, {hart_entry}(tp)
 
-// t0 = top of the fault stack, t1 = where to go with a0, a1, a2 as they are.
+// t1 = where to go with a0, a1, a2 as they are.
 enter_rust:
-    csrw    sscratch, t0
-    lla     t0, {trap_vector}
-    addi    t0, t0, 1           // MODE = vectored
+    lla     t0, {trap_entry}
     csrw    stvec, t0
     li      t0, 3 << 13
     csrc    sstatus, t0         // FS: off ...
@@ -253,7 +251,7 @@ arrivals:                       // bit 0: somebody boots, bit 1: .bss is zeroed
     hart_id = const offset_of!(Hart, id),
     hart_size = const size_of::<Hart>(),
     max_harts = const MAX_HARTS,
-    trap_vector = sym trap_vector,
+    trap_entry = sym trap_entry,
 );
 
 unsafe extern "C" {

@@ -35,7 +35,7 @@ pub(crate) struct Hart {
     pub(crate) root_table: AtomicUsize,
     /// Top of its stack.
     pub(crate) stack: AtomicUsize,
-    /// Top of its fault stack.
+    /// Top of its fault stack; 0 while that is in use.
     pub(crate) fault_stack: AtomicUsize,
     /// Where it goes from `_start_secondary`. Null: nobody starts it.
     pub(crate) entry: AtomicPtr<()>,

@@ -53,6 +53,10 @@ impl Facts {
         self.device_tree = address..address + blob.len();
         let taken = [image::physical(), self.device_tree.clone()]
             .map(|range| range.start as u64..range.end as u64);
+        let holds_image = |ram: &Range<u64>| ram.start <= taken[0].start && taken[0].end <= ram.end;
+        if !self.machine.memory.iter().any(holds_image) {
+            return Err(Error::ImageOutsideMemory(image::physical()));
+        }
         for range in &self.machine.free_memory(&taken) {
             let range = range.start as usize..range.end.min(LINEAR_SIZE as u64) as usize;
             if !range.is_empty() {
@@ -93,6 +97,8 @@ pub enum Error {
     NoDeviceTree(usize),
     /// The device tree cannot be used.
     DeviceTree(devicetree::Error),
+    /// The image is not in the RAM that the device tree describes: one of them is wrong.
+    ImageOutsideMemory(Range<usize>),
 }
 
 impl fmt::Display for Error {
@@ -106,6 +112,11 @@ impl fmt::Display for Error {
                 )
             }
             Self::DeviceTree(error) => error.fmt(f),
+            Self::ImageOutsideMemory(image) => write!(
+                f,
+                "the image is at {:#x} to {:#x}, where the device tree has no memory",
+                image.start, image.end
+            ),
         }
     }
 }

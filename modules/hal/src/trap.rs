@@ -1,7 +1,5 @@
 //! Traps: interrupts go to their handlers, exceptions end the machine with a report.
 //!
-//! `stvec` is vectored, which parts the two for free:
-//!
 //! - **Interrupts** stay on the stack of what they interrupt and save what a call may change (16
 //!   registers, `sepc`, `sstatus`); the 20 such floating-point registers only when `sstatus.FS`
 //!   says that they were written. A handler may turn interrupts on: everything that a nested trap
@@ -9,6 +7,11 @@
 //! - **Exceptions** are bugs in this kernel-only world. They switch to a stack of their own before
 //!   they touch memory, so an overflow of the other stack is reported like anything else: pushing
 //!   an interrupt's frame into the guard page is an exception too.
+//!
+//! The two are told apart before anything is pushed, which takes one free register: `sscratch` keeps
+//! `t0` meanwhile. A vectored `stvec` would do it for nothing, but OpenSBI passes the exceptions that
+//! it does not delegate on to `stvec` as it reads it, mode bits and all, and QEMU 7.2 goes there: to
+//! an odd address.
 
 use core::{
     arch::global_asm,
@@ -17,7 +20,12 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use crate::{backtrace, hart, irq, report::Report};
+use crate::{
+    backtrace,
+    hart::{self, Hart},
+    irq,
+    report::Report,
+};
 
 /// A handler for one kind of interrupt. Called with interrupts off.
 pub type Handler = fn();
@@ -58,6 +66,11 @@ extern "C" fn on_software() {
 
 extern "C" fn on_external() {
     irq::dispatch();
+}
+
+/// Nothing else is ever enabled. It cannot go away by itself either, so this is the end.
+extern "C" fn on_unexpected() {
+    panic!("an interrupt that nobody has enabled");
 }
 
 /// What the registers were when an exception came.
@@ -134,8 +147,17 @@ impl fmt::Display for Registers {
 
 unsafe extern "C" {
     /// What `stvec` points to.
-    pub(crate) fn trap_vector();
+    pub(crate) fn trap_entry();
 }
+
+/// By cause (Privileged specification, table of `scause` values): 1 software, 5 timer, 9 external.
+static INTERRUPTS: [extern "C" fn(); 16] = {
+    let mut handlers: [extern "C" fn(); 16] = [on_unexpected; 16];
+    handlers[1] = on_software;
+    handlers[5] = on_timer;
+    handlers[9] = on_external;
+    handlers
+};
 
 // Frame of an interrupt, from `sp` up: ra t0-t2 a0-a7 t3-t6 (16 × 8), sstatus, unused, and the
 // frame record (s0, sepc), where `s0` points behind while the handler runs.
@@ -144,44 +166,18 @@ global_asm!(
     .text
     .option push
     .option arch, +d            // global assembly knows nothing of the target's features
-    .option push
-    .option norvc
-    .balign 256
-    .globl  trap_vector
-trap_vector:                            // base + 4 × cause for interrupts, base for exceptions
-    j       exception
-    j       software
-    j       unexpected
-    j       unexpected
-    j       unexpected
-    j       timer
-    j       unexpected
-    j       unexpected
-    j       unexpected
-    j       external
-    j       unexpected
-    j       unexpected
-    j       unexpected
-    j       unexpected
-    .option pop
+    .balign 4
+    .globl  trap_entry
+trap_entry:
+    csrw    sscratch, t0
+    csrr    t0, scause
+    bgez    t0, exception               // the top bit says: interrupt
 
-    .macro  ENTER handler
     addi    sp, sp, -160
-    sd      t0, 8(sp)
-    lla     t0, \handler
-    j       interrupt
-    .endm
-
-software:
-    ENTER   {on_software}
-timer:
-    ENTER   {on_timer}
-external:
-    ENTER   {on_external}
-
-interrupt:
     sd      ra, 0(sp)
     sd      t1, 16(sp)
+    csrr    t1, sscratch
+    sd      t1, 8(sp)
     sd      t2, 24(sp)
     sd      a0, 32(sp)
     sd      a1, 40(sp)
@@ -201,6 +197,10 @@ interrupt:
     sd      s0, 144(sp)
     sd      a1, 152(sp)
     addi    s0, sp, 160
+    lla     t1, {interrupts}
+    slli    t0, t0, 3                   // shifts the top bit out
+    add     t0, t0, t1
+    ld      t0, 0(t0)
     srli    a0, a0, 13                  // FS
     andi    a0, a0, 3
     addi    a0, a0, -3                  // dirty?
@@ -257,24 +257,26 @@ interrupt:
     addi    sp, sp, 176
     j       2b
 
-// `sscratch` holds the top of this hart's fault stack, or 0 while that is in use: then an exception
-// came out of the report, and goes on below it.
-unexpected:
+// A hart's fault stack is 0 while it is in use: then an exception came out of the report, and goes
+// on below it.
 exception:
-    csrrw   sp, sscratch, sp
-    bnez    sp, 1f
-    csrr    sp, sscratch
-1:  addi    sp, sp, -{size}
-    .irp    n, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    mv      t0, sp
+    ld      sp, {fault_stack}(tp)
+    bnez    sp, 3f
+    mv      sp, t0
+3:  sd      zero, {fault_stack}(tp)
+    addi    sp, sp, -{size}
+    .irp    n, 1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     sd      x\n, 8 * \n(sp)
     .endr
-    csrrw   t0, sscratch, zero
+    csrr    t1, sscratch
+    sd      zero, 0(sp)
+    sd      t0, 16(sp)                  // sp
+    sd      t1, 40(sp)                  // t0
     csrr    t1, scause
     csrr    t2, stval
     csrr    t3, sstatus
     csrr    t4, sepc
-    sd      zero, 0(sp)
-    sd      t0, 16(sp)
     sd      t1, {scause}(sp)
     sd      t2, {stval}(sp)
     sd      t3, {sstatus}(sp)
@@ -285,6 +287,8 @@ exception:
     call    {on_exception}
     .option pop
     "#,
+    interrupts = sym INTERRUPTS,
+    fault_stack = const offset_of!(Hart, fault_stack),
     size = const size_of::<Registers>(),
     scause = const offset_of!(Registers, scause),
     stval = const offset_of!(Registers, stval),
@@ -292,7 +296,4 @@ exception:
     record_s0 = const offset_of!(Registers, record_s0),
     sepc = const offset_of!(Registers, sepc),
     on_exception = sym on_exception,
-    on_timer = sym on_timer,
-    on_software = sym on_software,
-    on_external = sym on_external,
 );

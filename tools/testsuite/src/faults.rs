@@ -41,6 +41,20 @@ pub(crate) fn jump_null() -> Outcome {
     Err(String::from(SURVIVED))
 }
 
+/// OpenSBI gets these two first, and passes them on.
+pub(crate) fn illegal_instruction() -> Outcome {
+    // SAFETY: as in `write_text`.
+    unsafe { asm!("unimp") };
+    Err(String::from(SURVIVED))
+}
+
+pub(crate) fn read_firmware() -> Outcome {
+    let firmware = wakeful_hal::layout::LINEAR_BASE + 0x8000_0000;
+    // SAFETY: as in `write_text`. The firmware protects itself (PMP): an access fault.
+    unsafe { ptr::with_exposed_provenance::<u64>(firmware).read_volatile() };
+    Err(String::from(SURVIVED))
+}
+
 pub(crate) fn stack_overflow() -> Outcome {
     recurse(0);
     Err(String::from(SURVIVED))

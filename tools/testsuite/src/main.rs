@@ -31,6 +31,8 @@ const CASES: &[Case] = &[
     ("execute-data", faults::execute_data),
     ("read-null", faults::read_null),
     ("jump-null", faults::jump_null),
+    ("illegal-instruction", faults::illegal_instruction),
+    ("read-firmware", faults::read_firmware),
     ("stack-overflow", faults::stack_overflow),
     ("stack-overflow-on-another-hart", faults::stack_overflow_on_another_hart),
     ("stack-overflow-in-interrupt", faults::stack_overflow_in_interrupt),
