@@ -49,6 +49,20 @@ else
     skip "lints" "cargo clippy is not installed"
 fi
 
+# Features only add: the facade builds with none, with each alone, and with all.
+# shellcheck disable=SC2086
+each_feature() {
+    for features in '' $(sed -n '/^\[features\]/,/^\[/s/^\([a-z]*\) = .*/\1/p' ulib/wakeful/Cargo.toml | grep -v default); do
+        cargo check --quiet -p wakeful --features "$features" --target $target $build_std || return
+    done
+    cargo check --quiet -p wakeful --all-features --target $target $build_std
+}
+stage "each feature alone" each_feature
+
+# shellcheck disable=SC2086
+stage "documentation" env RUSTDOCFLAGS=-Dwarnings \
+    cargo doc --quiet --no-deps --workspace --exclude wakeful-tools --exclude testsuite --all-features --target $target $build_std
+
 # shellcheck disable=SC2046
 stage "tests on this computer" cargo test --quiet $(host_packages) --target host-tuple
 

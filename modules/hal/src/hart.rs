@@ -1,7 +1,7 @@
 //! The harts: who is running, starting the others, and waking them.
 //!
 //! Harts get dense numbers in the order of the device tree, but the one that booted is always
-//! number 0. `tp` points to the running hart's [`Hart`] from the first instruction of Rust on.
+//! number 0. `tp` points to the running hart's data from the first instruction of Rust on.
 
 use core::{
     arch::asm,

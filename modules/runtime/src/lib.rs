@@ -1,7 +1,7 @@
 //! From the first Rust instruction to the application's `main`, and to the end.
 //!
-//! Owns the order of boot ([`boot`](mod@boot)), the panic report, and what an application's `main`
-//! may be. Needs from above one symbol, `__wakeful_main`, which `#[wakeful::main]` makes.
+//! Owns the order of boot (`src/boot.rs`), the panic report, and what an application's `main` may be.
+//! Needs from above one symbol, `__wakeful_main`, which `#[wakeful::main]` makes.
 //!
 //! Features: `alloc` (panic reports tell what the heap held), `log` (starts the logger), `smp`
 //! (starts the other harts).
