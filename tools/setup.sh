@@ -198,4 +198,10 @@ if [ "$purpose" = test ] && [ "$(qemu_major qemu-system-riscv64)" -lt 9 ] &&
     fi
 fi
 
+# --- The tools themselves: `cargo wakeful` builds them without a word, which takes too long the
+# first time.
+
+say "building the tools"
+cargo build --target host-tuple --package wakeful-tools >&2
+
 echo "$libraries" >"$stamp"

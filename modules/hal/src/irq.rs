@@ -11,7 +11,7 @@ use core::{
 use memory_addr::PhysAddr;
 use spin::Once;
 
-use crate::{hart, machine::machine, paging};
+use crate::{hart, machine::machine, paging, sync};
 
 /// Sources that can have a handler: 1 to 255. (The specification allows 1023, real boards stay
 /// below 255.)
@@ -113,8 +113,11 @@ pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error>
             Ordering::Relaxed,
         )
         .map_err(|_| Error::Taken(source))?;
+    // Enabling reads and writes a word that holds 32 sources: no handler of this hart may come between.
+    let restore = sync::interrupts_off();
     plic.set_priority(source, 1);
     plic.enable(source, context);
+    sync::interrupts_restore(restore);
     Ok(())
 }
 
