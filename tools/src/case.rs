@@ -114,8 +114,13 @@ impl Case {
     }
 
     /// `pattern` appears exactly once.
-    pub(crate) fn once(mut self, pattern: &'static str) -> Self {
-        self.script.once(pattern);
+    pub(crate) fn once(self, pattern: &'static str) -> Self {
+        self.times(1, pattern)
+    }
+
+    /// `pattern` appears exactly `count` times.
+    pub(crate) fn times(mut self, count: usize, pattern: &'static str) -> Self {
+        self.script.times(count, pattern);
         self
     }
 

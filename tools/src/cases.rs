@@ -77,8 +77,12 @@ fn faults() -> Vec<Case> {
             .sees("instruction page fault at address 0x0000000000000000")
             .sees("testsuite::faults::jump_null"),
         fault("faults::illegal_instruction", "illegal-instruction").sees("illegal instruction"),
+        fault("faults::read_missing_register", "read-missing-register")
+            .sees("load access fault at address 0xffffffc010000800"),
         fault("faults::read_firmware", "read-firmware")
-            .sees("load access fault at address 0xffffffc080000000"),
+            .sees("load page fault at address 0xffffffc080000000"),
+        fault("faults::write_constant", "write-constant")
+            .sees("store page fault at address 0xffffffff802"),
         fault("faults::stack_overflow", "stack-overflow")
             .sees("stack overflow")
             .sees("testsuite::faults::recurse"),
@@ -103,6 +107,11 @@ fn panics() -> Vec<Case> {
         panic("panics::in_interrupt", "panic-in-interrupt").sees("in the interrupt"),
         panic("panics::on_all_harts", "panic-on-all-harts").smp(4).sees("all together"),
         panic("panics::while_printing", "panic-while-printing").sees("the bomb went off"),
+        panic("panics::fault_in_panic", "fault-in-panic").once("the report itself failed"),
+        panic("panics::while_main_returns", "panic-while-main-returns")
+            .smp(2)
+            .sees("slowly")
+            .sees("backtrace:"),
         panic("panics::with_heap_locked", "panic-with-heap-locked").sees("backtrace:"),
         panic("panics::out_of_memory", "heap-exhaustion-panic")
             .sees("memory allocation of 100000 bytes failed"),
@@ -125,6 +134,7 @@ fn runtime() -> Vec<Case> {
         passes("runtime::heap_exhaustion", "heap-exhaustion").sees("case heap-exhaustion passed"),
         passes("runtime::dma", "dma").sees("case dma passed"),
         passes("runtime::timer", "timer").sees("case timer passed"),
+        passes("runtime::registers", "registers").sees("case registers passed"),
         passes("runtime::float", "float").sees("case float passed"),
         passes("runtime::nested_interrupts", "nested-interrupts")
             .sees("case nested-interrupts passed"),
@@ -141,8 +151,14 @@ fn runtime() -> Vec<Case> {
             .sees("case uart-echo passed"),
         passes("runtime::long_output", "long-output")
             .smp(4)
-            .once("hart 0 line 199")
+            // Whole lines: the alphabet four times behind each head.
+            .times(
+                800,
+                "hart * line * abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\
+                 abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\r\n",
+            )
             .once("hart 3 line 199"),
+        passes("runtime::return_while_others_print", "return-while-others-print").smp(4),
         Case::new("runtime::log_levels", TESTSUITE)
             .append("log=warn,testsuite=debug -- case=log-levels")
             .sees("debug of the case")
@@ -178,6 +194,17 @@ fn other_machines() -> Vec<Case> {
         on(U74, "u74::ipi", "ipi", "case ipi passed"),
         on(SIFIVE_U, "sifive_u::timer", "timer", "case timer passed"),
         on(SIFIVE_U, "sifive_u::ipi", "ipi", "case ipi passed"),
+        on(
+            SIFIVE_U,
+            "sifive_u::return_while_others_print",
+            "return-while-others-print",
+            "wakeful: halted, exit code 0",
+        ),
+        hello("qemu10_sifive_u::hello").board("qemu10-sifive-u").sees("harts*4 "),
+        testsuite("qemu10_sifive_u::panic", "panic")
+            .board("qemu10-sifive-u")
+            .once("panicked at")
+            .exits(exit::PANIC),
         testsuite("sifive_u::panic", "panic")
             .board(SIFIVE_U)
             .once("panicked at")

@@ -11,7 +11,7 @@ use std::fmt;
 pub(crate) struct Script {
     steps: Vec<Step>,
     absent: Vec<&'static str>,
-    once: Vec<&'static str>,
+    counted: Vec<(usize, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,9 @@ impl Script {
         self.absent.push(pattern);
     }
 
-    /// `pattern` appears in exactly one place.
-    pub(crate) fn once(&mut self, pattern: &'static str) {
-        self.once.push(pattern);
+    /// `pattern` appears in exactly `count` places.
+    pub(crate) fn times(&mut self, count: usize, pattern: &'static str) {
+        self.counted.push((count, pattern));
     }
 }
 
@@ -96,10 +96,10 @@ impl<'a> Progress<'a> {
                 return Err(Mismatch::Present(pattern));
             }
         }
-        for &pattern in &self.script.once {
+        for &(expected, pattern) in &self.script.counted {
             let count = count(text, pattern);
-            if count != 1 {
-                return Err(Mismatch::Repeated { pattern, count });
+            if count != expected {
+                return Err(Mismatch::Count { pattern, expected, count });
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ impl<'a> Progress<'a> {
 pub(crate) enum Mismatch {
     Missing { pattern: &'static str, after: Option<&'static str> },
     Present(&'static str),
-    Repeated { pattern: &'static str, count: usize },
+    Count { pattern: &'static str, expected: usize, count: usize },
 }
 
 impl fmt::Display for Mismatch {
@@ -122,8 +122,8 @@ impl fmt::Display for Mismatch {
                 write!(f, "not printed after {before:?}: {pattern:?}")
             }
             Self::Present(pattern) => write!(f, "must not be printed: {pattern:?}"),
-            Self::Repeated { pattern, count } => {
-                write!(f, "must be printed once, not {count} times: {pattern:?}")
+            Self::Count { pattern, expected, count } => {
+                write!(f, "must be printed {expected} times, not {count} times: {pattern:?}")
             }
         }
     }
@@ -210,14 +210,14 @@ mod tests {
     fn whole_text_is_judged_at_the_end() {
         let script = script(|s| {
             s.never("warning");
-            s.once("panicked at");
+            s.times(1, "panicked at");
         });
         let progress = Progress::new(&script);
         assert_eq!(progress.verdict("panicked at x"), Ok(()));
         assert_eq!(progress.verdict("panicked at warning"), Err(Mismatch::Present("warning")));
         assert_eq!(
             progress.verdict("panicked at x, panicked at y"),
-            Err(Mismatch::Repeated { pattern: "panicked at", count: 2 })
+            Err(Mismatch::Count { pattern: "panicked at", expected: 1, count: 2 })
         );
         assert!(progress.verdict("").is_err());
     }

@@ -245,6 +245,43 @@ pub(crate) mod tests {
         assert_eq!(again.len(), count);
     }
 
+    /// Memory in crumbs, none beside another: every other frame of a run.
+    #[derive(Debug)]
+    struct Crumbs {
+        run: HostChunks,
+        next: Option<NonNull<u8>>,
+        taken: std::rc::Rc<std::cell::Cell<usize>>,
+    }
+
+    // SAFETY: parts of fresh memory that do not overlap.
+    unsafe impl Chunks for Crumbs {
+        fn take(&mut self, len: usize) -> Option<NonNull<[u8]>> {
+            if len > FRAME_SIZE {
+                return None;
+            }
+            let run = &mut self.run;
+            let next = self.next.or_else(|| run.take(400 * FRAME_SIZE).map(NonNull::cast))?;
+            // SAFETY: at most 200 of these steps are taken below.
+            self.next = Some(unsafe { next.add(2 * FRAME_SIZE) });
+            self.taken.set(self.taken.get() + 1);
+            (self.taken.get() <= 200).then(|| NonNull::slice_from_raw_parts(next, len))
+        }
+    }
+
+    /// A heap that cannot keep another chunk takes none.
+    #[test]
+    fn linked_list_takes_only_what_it_keeps() {
+        let taken = std::rc::Rc::default();
+        let run = HostChunks::new(400 * FRAME_SIZE);
+        let crumbs = Crumbs { run, next: None, taken: std::rc::Rc::clone(&taken) };
+        let mut heap = Counted::new(crate::LinkedList::new(crumbs));
+        let layout = Layout::from_size_align(3000, 8).unwrap();
+        let blocks = std::iter::from_fn(|| heap.allocate(layout)).count();
+        assert_eq!((blocks, taken.get()), (64, 64));
+        assert_eq!(heap.allocate(layout), None);
+        assert_eq!((heap.statistics().capacity, taken.get()), (64 * FRAME_SIZE, 64));
+    }
+
     /// (Whether to free one if there is one, size or which one, alignment as a power of two.)
     fn steps() -> impl Strategy<Value = Vec<(bool, usize, u32)>> {
         let sizes = if cfg!(miri) { 1..300_usize } else { 1..5000 };

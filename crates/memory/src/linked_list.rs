@@ -8,8 +8,8 @@ use linked_list_allocator::Heap as Arena;
 use crate::heap::{Chunks, Heap, take_chunk};
 
 /// The most separate chunks. A heap grows by a quarter each time, and joins a chunk that lies next
-/// to an arena to it, so memory runs out first unless it is in crumbs.
-const MAX_ARENAS: usize = 32;
+/// to an arena to it, so memory runs out first.
+const MAX_ARENAS: usize = 64;
 
 /// A growing heap on top of [`linked_list_allocator`].
 ///
@@ -32,6 +32,9 @@ impl<C: Chunks> LinkedList<C> {
 
     /// Adds memory that `layout` fits in.
     fn grow(&mut self, layout: Layout) -> Option<()> {
+        if self.arenas.is_full() {
+            return None; // a chunk that cannot be kept must not be taken
+        }
         // A free block keeps its size and a link (16 bytes) and is aligned to 8.
         let overhead = 32;
         let capacity = self.capacity();

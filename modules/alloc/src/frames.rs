@@ -35,8 +35,12 @@ pub unsafe fn init(free: impl Iterator<Item = Range<PhysAddr>>) -> Result<FrameS
         // SAFETY: by this function's contract.
         unsafe { add(range) };
     }
-    if FRAMES.lock().total() > 0 || add_rest() { Ok(take) } else { Err(NoMemory) }
+    while FRAMES.lock().total() < BOOT_FRAMES && add_more() {}
+    if FRAMES.lock().total() > 0 { Ok(take) } else { Err(NoMemory) }
 }
+
+/// What page tables take until [`allocate`] can look for more itself: about ten, and room to spare.
+const BOOT_FRAMES: usize = 32;
 
 /// # Safety
 ///
@@ -47,20 +51,24 @@ unsafe fn add(range: Range<PhysAddr>) {
     unsafe { FRAMES.lock().add(start, range.end - range.start) };
 }
 
-/// Adds the memory that is worth its mapping only when all other is taken. Whether there was any.
-fn add_rest() -> bool {
-    let rest = paging::map_rest();
-    // SAFETY: `map_rest` has mapped it, and gives it once.
-    rest.map(|range| unsafe { add(range) }).is_some()
+/// Adds a piece of the memory that is worth its mapping only when all other is taken. Whether there
+/// was one.
+fn add_more() -> bool {
+    // SAFETY: `map_more` has mapped it, and gives it once.
+    paging::map_more(|range| unsafe { add(range) })
 }
 
 /// Takes `count` adjacent frames at a multiple of `align` bytes (a power of two).
 ///
 /// Their contents are arbitrary. `None` if no such run is free.
 pub fn allocate(count: usize, align: usize) -> Option<PhysAddr> {
-    // The rest lies within one large page, beside the image: it can hold at most 511.
-    let worth_a_try = (1..512).contains(&count);
-    take(count, align).or_else(|| if worth_a_try && add_rest() { take(count, align) } else { None })
+    loop {
+        let start = take(count, align);
+        // What can be added are pieces of less than 512 frames.
+        if start.is_some() || !(1..512).contains(&count) || !add_more() {
+            return start;
+        }
+    }
 }
 
 /// [`allocate`], but it does not look for more: whoever builds page tables cannot wait for them.
@@ -82,7 +90,8 @@ pub unsafe fn free(start: PhysAddr, count: usize) {
     }
 }
 
-/// How many frames are in use or ready to be: those behind the image (up to 511) join last.
+/// How many frames are in use or ready to be. What shares a large page with something else joins when
+/// all other is taken.
 pub fn total() -> usize {
     FRAMES.lock().total()
 }

@@ -12,6 +12,9 @@ use crate::{hart, layout::image, report::Report};
 /// The most addresses that are printed.
 const MAX_FRAMES: usize = 32;
 
+/// A longer recursion than fits on a stack is a broken chain.
+const MAX_REPEATS: usize = hart::STACK_SIZE / 16;
+
 /// Prints the callers of the function that this is inlined into.
 #[inline(always)]
 pub(crate) fn print_here(report: &Report) {
@@ -35,7 +38,7 @@ pub(crate) fn print(report: &Report, pc: usize, ra: usize, mut fp: usize, sp: us
     // A frame record lies just below where the frame pointer points: previous fp, return address
     // (RISC-V ELF psABI, "Frame Pointer Convention").
     while let Some(stack) = stack_around(fp.wrapping_sub(1)) {
-        if !fp.is_multiple_of(16) || fp < stack.start + 16 || left == 0 {
+        if !fp.is_multiple_of(16) || fp < stack.start + 16 || left == 0 || repeats > MAX_REPEATS {
             break;
         }
         // SAFETY: 16 aligned bytes within a mapped stack.

@@ -17,8 +17,9 @@ use memory_addr::VirtAddr;
 use sbi_rt::Physical;
 
 use crate::{
-    layout, report,
+    layout, machine, report,
     sync::IrqLock,
+    timer,
     uart::{Ring, Uart},
 };
 
@@ -53,6 +54,7 @@ enum Device {
 }
 
 impl Console {
+    /// Writes at most [`LINE`] bytes.
     fn write(&mut self, text: &[u8]) {
         if let Device::Unknown = self.device {
             self.device = match sbi_rt::probe_extension(sbi_rt::Console).is_available() {
@@ -64,7 +66,7 @@ impl Console {
             Device::Uart(uart) => uart.write(text, &mut self.output),
             // It wants physical memory in one piece, which the ring (in the image) is and a stack
             // may not be.
-            Device::Dbcn => text.chunks(LINE).for_each(|part| write_dbcn(self.output.copy(part))),
+            Device::Dbcn => write_dbcn(self.output.copy(text)),
             Device::Legacy | Device::Unknown => {
                 for &byte in text {
                     #[expect(deprecated, reason = "all there is on firmware without DBCN")]
@@ -135,7 +137,7 @@ impl<F: FnMut(&[u8])> Write for Lines<F> {
 
 /// Prints, from any hart and any context.
 pub fn print(text: fmt::Arguments<'_>) {
-    report::stop_if_another_reports();
+    report::stop_if_another_ends();
     let mut lines = Lines::new(|line| CONSOLE.lock().write(line));
     // `Lines` takes all; an error is that of a `Display`, and what it wrote stays.
     let _ = lines.write_fmt(text);
@@ -183,22 +185,20 @@ fn on_interrupt() {
     }
 }
 
-/// Waits until all text is out on the line.
-pub(crate) fn flush() {
-    if let Some(mut console) = patient_lock() {
-        console.flush();
-    }
-}
-
-/// Takes the console for the last report, whoever holds it.
+/// Takes the console for the hart that ends the machine, whoever holds it.
 pub(crate) fn take_over() {
-    // Kept locked for good: the others stop when they see that somebody reports.
+    // Kept locked for good: the others stop when they see that somebody ends the machine.
     core::mem::forget(patient_lock());
     // What was printed before comes before.
+    flush();
+}
+
+/// Waits until all text is out on the line. Past the lock: see [`print_unlocked`].
+pub(crate) fn flush() {
     with_unlocked(Console::flush);
 }
 
-/// Prints past the lock: for the hart that owns the report, and for the last line at power off.
+/// Prints past the lock: for the hart that has taken the console over.
 pub(crate) fn print_unlocked(text: fmt::Arguments<'_>) {
     let mut lines = Lines::new(|line| {
         with_unlocked(|console| {
@@ -211,14 +211,22 @@ pub(crate) fn print_unlocked(text: fmt::Arguments<'_>) {
 }
 
 fn with_unlocked(work: impl FnOnce(&mut Console)) {
-    // SAFETY: only the hart that owns the report or that switches the machine off comes here, with
-    // interrupts off. Others wait for the lock, stop, or (this hart's own interrupted code) never
-    // run again. At worst a hart that died within the lock left a half-written ring: plain bytes
-    // and indices that are checked when used.
+    // SAFETY: only the hart that ends the machine comes here, with interrupts off, after `take_over`.
+    // The lock is held for good: by that hart, or by code of its own that died within it and never
+    // runs again, or by another hart that has made no step for half a second. A half-written ring
+    // is plain bytes, and two counts of which `Ring` makes an index within bounds.
     work(unsafe { &mut *CONSOLE.data_ptr() });
 }
 
-/// The lock, unless its holder seems to have died.
+/// The lock, unless its holder seems to have died: half a second is more than it takes to empty a
+/// full ring at 115200 baud (178 ms).
 fn patient_lock() -> Option<lock_api::MutexGuard<'static, crate::sync::RawIrqLock, Console>> {
-    (0..100_000).find_map(|_| CONSOLE.try_lock())
+    let begin = timer::now();
+    let patience = machine::known().map_or(0, |machine| machine.timebase_hz / 2);
+    loop {
+        let lock = CONSOLE.try_lock();
+        if lock.is_some() || timer::now() - begin > patience {
+            return lock;
+        }
+    }
 }

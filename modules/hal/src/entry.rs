@@ -153,11 +153,12 @@ not_the_first:
 8:  lw      t1, 0(t0)
     andi    t1, t1, 2           // .bss is valid
     beqz    t1, 8b
-    fence   r, rw
+    fence   r, r
     lla     a1, {harts}
     li      t2, {max_harts}
 9:  ld      t0, {hart_entry}(a1)
     beqz    t0, 10f
+    fence   r, r                // `entry` was written last
     ld      t0, {hart_id}(a1)
     beq     t0, a0, _start_secondary
 10: addi    a1, a1, {hart_size}
@@ -225,15 +226,18 @@ refuse:
     j       7b
 
 text_misplaced:
-    .asciz "wakeful: cannot boot: the image must be loaded at a multiple of 2 MiB\n"
+    .ascii "wakeful: cannot boot: the image must be loaded at a multiple of 2 MiB\n"
+    .asciz "wakeful: halted, exit code 103\n"
 text_no_sv39:
-    .asciz "wakeful: cannot boot: this hart has no Sv39 paging\n"
+    .ascii "wakeful: cannot boot: this hart has no Sv39 paging\n"
+    .asciz "wakeful: halted, exit code 103\n"
     .option pop
 
-    .data
+    .pushsection .data
     .balign 4
 arrivals:                       // bit 0: somebody boots, bit 1: .bss is zeroed
     .word   0
+    .popsection
     "#,
     mib_2 = const MIB_2,
     gib = const GIB,

@@ -20,7 +20,7 @@ use crate::{
     paging,
 };
 
-/// Stack of each hart, in bytes; the boot hart's is in `link.ld`.
+/// Stack of each hart, in bytes. The boot hart's is in `link.ld`, where both sizes stand again.
 pub const STACK_SIZE: usize = 64 << 10;
 /// Stack that unhandled exceptions report on, so that an overflow of the other can be reported.
 pub const FAULT_STACK_SIZE: usize = 8 << 10;
@@ -35,7 +35,7 @@ pub(crate) struct Hart {
     pub(crate) root_table: AtomicUsize,
     /// Top of its stack.
     pub(crate) stack: AtomicUsize,
-    /// Top of its fault stack; 0 while that is in use.
+    /// Top of its fault stack.
     pub(crate) fault_stack: AtomicUsize,
     /// Where it goes from `_start_secondary`. Null: nobody starts it.
     pub(crate) entry: AtomicPtr<()>,
@@ -134,9 +134,10 @@ pub fn start_all(entry: extern "C" fn() -> !, mut refused: impl FnMut(usize, Sta
         // A hart that was refused leaves its stacks to the next one.
         if this.stack.load(Ordering::Relaxed) == 0 {
             let (fault_stack, stack) = stack_slot(number);
-            if paging::map_new(fault_stack.clone()).and(paging::map_new(stack.clone())).is_err() {
+            let mapped = paging::map_new(fault_stack.clone());
+            if mapped.and_then(|()| paging::map_new(stack.clone())).is_err() {
                 refused(id, StartError::NoMemory);
-                break;
+                continue;
             }
             this.stack.store(stack.end, Ordering::Relaxed);
             this.fault_stack.store(fault_stack.end, Ordering::Relaxed);
@@ -160,7 +161,12 @@ pub fn start_all(entry: extern "C" fn() -> !, mut refused: impl FnMut(usize, Sta
 }
 
 /// Interrupts another hart: it takes a software interrupt, or returns from `wfi`.
+///
+/// # Panics
+///
+/// If that hart does not run.
 pub fn interrupt(number: usize) {
+    assert!(number < started(), "hart {number} does not run");
     let id = HARTS[number].id.load(Ordering::Relaxed);
     // One hart, named by itself as the base of a mask of one bit: works for any id.
     let _ = sbi_rt::send_ipi(HartMask::from_mask_base(1, id));

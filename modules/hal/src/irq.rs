@@ -8,10 +8,10 @@ use core::{
     sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
 };
 
-use memory_addr::PhysAddr;
+use memory_addr::{MemoryAddr, PhysAddr};
 use spin::Once;
 
-use crate::{hart, machine::machine, paging, sync};
+use crate::{hart, layout::PAGE_SIZE, machine::machine, paging, sync};
 
 /// Sources that can have a handler: 1 to 255. (The specification allows 1023, real boards stay
 /// below 255.)
@@ -62,22 +62,25 @@ impl fmt::Display for Error {
 pub(crate) fn init() {
     let Some(facts) = &machine().plic else { return };
     let address = PhysAddr::from(facts.base as usize);
-    let size = facts.size.min(MAX_SIZE) as usize;
-    let Ok(registers) = paging::map_device(address, size) else { return };
-    // SAFETY: the device tree says that a PLIC is there, and its registers are mapped for good.
+    let size = facts.size.min(MAX_SIZE);
+    if size < CONTEXTS + CONTEXT_SIZE || !address.is_aligned(PAGE_SIZE) {
+        return; // no PLIC looks like that
+    }
+    let Ok(registers) = paging::map_device(address, size as usize) else { return };
+    // SAFETY: the device tree says that a PLIC is there. Its registers are mapped for good, up to
+    // `size`, and none behind is used: `find_context` sees to that.
     let plic = unsafe { plic::Plic::from_addr(registers.as_usize()) };
-    for source in 1..=facts.sources.min(1023) {
+    for source in 1..=facts.sources {
         plic.set_priority(source, 0); // never interrupts
     }
     PLIC.call_once(|| plic);
-    init_hart();
 }
 
 /// Prepares the running hart's context: all sources that are not silent may come.
 pub(crate) fn init_hart() {
     let (Some(plic), Some(context)) = (PLIC.get(), find_context()) else { return };
     hart::set_plic_context(context);
-    let sources = machine().plic.as_ref().map_or(0, |plic| plic.sources.min(1023));
+    let sources = machine().plic.as_ref().map_or(0, |plic| plic.sources);
     for source in 1..=sources {
         plic.disable(source, context);
     }
@@ -104,7 +107,6 @@ pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error>
         Some(slot) if (1..=known).contains(&source) => slot,
         _ => return Err(Error::NoSuchSource(source)),
     };
-    slot.data.store(data, Ordering::Relaxed);
     slot.handler
         .compare_exchange(
             core::ptr::null_mut(),
@@ -113,6 +115,8 @@ pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error>
             Ordering::Relaxed,
         )
         .map_err(|_| Error::Taken(source))?;
+    // Not before it is ours. The source is still silent.
+    slot.data.store(data, Ordering::Release);
     // Enabling reads and writes a word that holds 32 sources: no handler of this hart may come between.
     let restore = sync::interrupts_off();
     plic.set_priority(source, 1);
@@ -130,7 +134,7 @@ pub(crate) fn dispatch() {
             if !handler.is_null() {
                 // SAFETY: `register` stores nothing but `Handler`s.
                 let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
-                handler(slot.data.load(Ordering::Relaxed));
+                handler(slot.data.load(Ordering::Acquire));
             }
         }
         plic.complete(context, source);

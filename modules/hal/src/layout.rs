@@ -59,7 +59,7 @@ pub mod image {
     }
 
     /// Constants.
-    pub(crate) fn rodata() -> Range<usize> {
+    pub fn rodata() -> Range<usize> {
         span(&_text_end, &_rodata_end)
     }
 
@@ -69,12 +69,12 @@ pub mod image {
     }
 
     /// The first hart's fault stack; a guard page lies below it.
-    pub(crate) fn fault_stack() -> Range<usize> {
+    pub fn fault_stack() -> Range<usize> {
         span(&_fault_stack, &_stack_guard)
     }
 
     /// The first hart's stack; a guard page lies below it.
-    pub(crate) fn stack() -> Range<usize> {
+    pub fn stack() -> Range<usize> {
         span(&_stack, &_stack_end)
     }
 

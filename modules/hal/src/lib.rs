@@ -36,15 +36,13 @@ pub fn init(_: paging::Mapped) {
     power::init();
     irq::init();
     timer::init();
-    console::init();
     init_hart();
+    console::init();
 }
 
 /// Sets up interrupts and timer of a hart that [`hart::start_all`] started.
 pub fn init_hart() {
-    if hart::number() != 0 {
-        irq::init_hart();
-    }
+    irq::init_hart();
     timer::init_hart();
     // SAFETY: `trap` handles both kinds.
     unsafe {

@@ -10,13 +10,13 @@ use core::{
 };
 
 use arrayvec::ArrayVec;
-use memory_addr::PhysAddr;
+use memory_addr::{MemoryAddr, PhysAddr};
 use wakeful_devicetree as devicetree;
 pub use wakeful_devicetree::{Hart, Isa, Machine, Mmu, Plic, Uart, UartKind};
 
 use crate::{
     hart,
-    layout::{self, LARGE_PAGE_SIZE, LINEAR_SIZE, PAGE_SIZE, image, phys_to_virt},
+    layout::{self, LARGE_PAGE_SIZE, LINEAR_SIZE, image, phys_to_virt},
 };
 
 /// The most harts that one image uses; further ones stay stopped.
@@ -67,10 +67,19 @@ impl Facts {
     }
 }
 
-fn facts() -> &'static Facts {
-    assert!(FACTS.known.load(Ordering::Acquire), "the machine is discovered first");
+fn known_facts() -> Option<&'static Facts> {
+    let known = FACTS.known.load(Ordering::Acquire);
     // SAFETY: see `FactsCell`: `known` says that they are written.
-    unsafe { (*FACTS.facts.get()).assume_init_ref() }
+    known.then(|| unsafe { (*FACTS.facts.get()).assume_init_ref() })
+}
+
+fn facts() -> &'static Facts {
+    known_facts().expect("the machine is discovered first")
+}
+
+/// The facts of this machine, if they are known yet.
+pub(crate) fn known() -> Option<&'static Machine<'static>> {
+    known_facts().map(|facts| &facts.machine)
 }
 
 /// What the entry code hands to Rust. Having one means: this is the boot hart, early.
@@ -131,7 +140,10 @@ impl From<devicetree::Error> for Error {
 pub fn discover(entry: Entry) -> Result<&'static Machine<'static>, Error> {
     let address = entry.device_tree;
     // The specification asks for 8 (Devicetree v0.4 §5.1); null is what a loader without one passes.
-    if address == 0 || !address.is_multiple_of(8) || address + PAGE_SIZE > LINEAR_SIZE {
+    if address == 0
+        || !address.is_multiple_of(8)
+        || address > LINEAR_SIZE - devicetree::MAX_BLOB_LEN
+    {
         return Err(Error::NoDeviceTree(address));
     }
     let start = phys_to_virt(PhysAddr::from(address)).as_ptr();
@@ -159,21 +171,31 @@ pub fn machine() -> &'static Machine<'static> {
     &facts().machine
 }
 
-/// Physical RAM that nobody has: page aligned, in ascending order, within the linear map; without
-/// what [`paging::map_rest`](crate::paging::map_rest) gives.
+/// Free RAM in whole large pages, in ascending order, within the linear map. The rest comes from
+/// [`paging::map_more`](crate::paging::map_more).
 pub fn free_memory(_: &'static Machine<'static>) -> impl Iterator<Item = Range<PhysAddr>> {
-    let rest = rest();
-    facts().free.iter().filter_map(move |range| {
-        let start = if range.start == rest.start { rest.end } else { range.start };
-        (start < range.end).then(|| PhysAddr::from(start)..PhysAddr::from(range.end))
-    })
+    large_parts().map(|range| PhysAddr::from(range.start)..PhysAddr::from(range.end))
 }
 
-/// The free memory behind the image, up to the next large page. Empty if something else lies there.
-pub(crate) fn rest() -> Range<usize> {
-    let start = image::physical().end;
-    let behind = facts().free.iter().find(|range| range.start == start);
-    start..behind.map_or(start, |range| range.end.min(start.next_multiple_of(LARGE_PAGE_SIZE)))
+/// Free RAM in whole large pages.
+pub(crate) fn large_parts() -> impl Iterator<Item = Range<usize>> {
+    facts().free.iter().map(|range| split(range)[1].clone()).filter(|part| !part.is_empty())
+}
+
+/// The ends of free ranges that share a large page with something else: each less than that.
+pub(crate) fn crumbs() -> impl Iterator<Item = Range<usize>> {
+    let ends = facts().free.iter().flat_map(|range| {
+        let [head, _, tail] = split(range);
+        [head, tail]
+    });
+    ends.filter(|part| !part.is_empty())
+}
+
+/// Up to the first large page; the large pages; what is behind the last.
+fn split(range: &Range<usize>) -> [Range<usize>; 3] {
+    let first = range.start.next_multiple_of(LARGE_PAGE_SIZE).min(range.end);
+    let last = range.end.align_down(LARGE_PAGE_SIZE).max(first);
+    [range.start..first, first..last, last..range.end]
 }
 
 /// Where the device tree lies.

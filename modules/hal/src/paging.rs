@@ -1,20 +1,21 @@
 //! The final map: who may do what where. Replaces the boot map, which allows too much.
 //!
 //! One Sv39 table for all harts, built through [`page_table_multiarch`], which presets the A and D
-//! bits. Nothing is both writable and executable, under any name: the linear map leaves the image
-//! out. See [`layout`](crate::layout) for the picture.
+//! bits. Nothing is both writable and executable, under any name: of RAM the linear map has what is
+//! free and nothing else, so neither the image nor what the firmware keeps for itself. See
+//! [`layout`](crate::layout) for the picture.
 
 use core::{
     arch::asm,
     mem::ManuallyDrop,
     ops::Range,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
 use page_table_multiarch::{
     MappingFlags, PageSize,
-    PagingError::{self, AlreadyMapped, MappedToHugePage},
+    PagingError::{self, AlreadyMapped, MappedToHugePage, NotMapped},
     PagingHandler, PagingResult,
     riscv::Sv39PageTable,
 };
@@ -33,7 +34,11 @@ pub type FrameSource = fn(usize, usize) -> Option<PhysAddr>;
 static FRAMES: Once<FrameSource> = Once::new();
 static TABLE: IrqLock<Option<Table>> = IrqLock::new(None);
 static ROOT: AtomicUsize = AtomicUsize::new(0);
-static REST_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A frame for the table that a crumb may need: it is mapped when there is no other frame.
+static SPARE: IrqLock<Option<PhysAddr>> = IrqLock::new(None);
+/// How many of `machine::crumbs` somebody has.
+static CRUMBS_GIVEN: AtomicUsize = AtomicUsize::new(0);
 
 /// MODE in `satp` (Privileged specification, "Supervisor Address Translation and Protection").
 const MODE_SV39: usize = 8 << 60;
@@ -46,7 +51,7 @@ struct Tables;
 
 impl PagingHandler for Tables {
     fn alloc_frames(num: usize, align: usize) -> Option<PhysAddr> {
-        FRAMES.get()?(num, align)
+        FRAMES.get()?(num, align).or_else(|| SPARE.lock().take_if(|_| num == 1))
     }
 
     /// Never called: the table is never dropped and tables are not freed by unmapping.
@@ -66,7 +71,7 @@ const READ_EXECUTE: MappingFlags = MappingFlags::READ.union(MappingFlags::EXECUT
 pub struct Mapped(());
 
 /// Builds the final map and switches this hart to it.
-pub fn init(machine: &Machine<'_>, frames: FrameSource) -> PagingResult<Mapped> {
+pub fn init(_: &'static Machine<'static>, frames: FrameSource) -> PagingResult<Mapped> {
     FRAMES.call_once(|| frames);
     let mut table = ManuallyDrop::new(Sv39PageTable::try_new()?);
 
@@ -82,23 +87,14 @@ pub fn init(machine: &Machine<'_>, frames: FrameSource) -> PagingResult<Mapped> 
     map_image(image::fault_stack(), READ_WRITE)?;
     map_image(image::stack(), READ_WRITE)?;
 
-    let rest = machine::rest();
-    for memory in &machine.memory {
-        let inside = |address: u64| address.min(LINEAR_SIZE as u64) as usize;
-        let start = inside(memory.start).next_multiple_of(PAGE_SIZE);
-        let end = inside(memory.end).align_down(PAGE_SIZE);
-        for part in [start..end.min(physical.start), start.max(rest.end)..end] {
-            if !part.is_empty() {
-                map_linear(&mut table, part, READ_WRITE)?;
-            }
-        }
+    for part in machine::large_parts() {
+        map_linear(&mut table, part, READ_WRITE)?;
     }
-    // All of the rest if somebody has it already, or else one page, for the table that the others
-    // need: when they are wanted there will be no frame left for one.
-    let now = if REST_TAKEN.load(Ordering::Relaxed) { rest.len() } else { PAGE_SIZE };
-    map_linear(&mut table, rest.start..rest.end.min(rest.start + now), READ_WRITE)?;
-    let tree = machine::device_tree();
-    map_linear(&mut table, tree, READ)?;
+    for crumb in machine::crumbs().take(CRUMBS_GIVEN.load(Ordering::Relaxed)) {
+        map_linear(&mut table, crumb, READ_WRITE)?;
+    }
+    map_linear(&mut table, machine::device_tree(), READ)?;
+    *SPARE.lock() = frames(1, PAGE_SIZE);
 
     let root = table.root_paddr().as_usize() / PAGE_SIZE;
     *TABLE.lock() = Some(table);
@@ -115,26 +111,41 @@ pub fn map_device(address: PhysAddr, size: usize) -> PagingResult<VirtAddr> {
     let end = address.as_usize().checked_add(size).filter(|&end| end <= LINEAR_SIZE);
     let end = end.ok_or(PagingError::NoMemory)?;
     let mut table = TABLE.lock();
-    let table = table.as_mut().ok_or(PagingError::NotMapped)?;
+    let table = table.as_mut().ok_or(NotMapped)?;
     map_linear(table, address.as_usize()..end, READ_WRITE)?;
     flush_other_harts();
     Ok(phys_to_virt(address))
 }
 
-/// Gives the memory behind the image, up to the next large page, which nobody has otherwise; once.
+/// Maps one more piece of RAM, gives it to `give`, and says whether there was one.
 ///
-/// It shares a large page with the image, so it takes small ones, up to 511. Mapping these would be
-/// more than half of the instructions of boot, for memory that few machines ever need.
-pub fn map_rest() -> Option<Range<PhysAddr>> {
-    let rest = machine::rest();
-    if rest.is_empty() || REST_TAKEN.swap(true, Ordering::Relaxed) {
-        return None;
+/// These are the ends of free ranges that share a large page with something else (the image, the
+/// firmware, the device tree), so they take small pages, up to 511 each. Mapping them at boot would
+/// more than double its instructions, for memory that few machines ever need.
+pub fn map_more(give: impl FnOnce(Range<PhysAddr>)) -> bool {
+    let crumb = loop {
+        let next = CRUMBS_GIVEN.load(Ordering::Relaxed);
+        let Some(crumb) = machine::crumbs().nth(next) else { return false };
+        let (order, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        if CRUMBS_GIVEN.compare_exchange(next, next + 1, order, failure).is_err() {
+            continue; // another hart has taken it
+        }
+        // Without a table the boot map is in force, which has it, and `init` will map it.
+        let mapped = TABLE
+            .lock()
+            .as_mut()
+            .is_none_or(|table| map_linear(table, crumb.clone(), READ_WRITE).is_ok());
+        if mapped {
+            flush_other_harts();
+            break crumb;
+        } // else too little memory for its tables: lost, but there may be others
+    };
+    give(PhysAddr::from(crumb.start)..PhysAddr::from(crumb.end));
+    let mut spare = SPARE.lock();
+    if let (None, Some(frames)) = (*spare, FRAMES.get()) {
+        *spare = frames(1, PAGE_SIZE);
     }
-    if let Some(table) = TABLE.lock().as_mut() {
-        map_linear(table, rest.clone(), READ_WRITE).ok()?;
-        flush_other_harts();
-    } // else the boot map is in force, which has it, and `init` will map it
-    Some(PhysAddr::from(rest.start)..PhysAddr::from(rest.end))
+    true
 }
 
 /// A hart may remember that a page was missing (Privileged specification, SFENCE.VMA).
@@ -148,10 +159,12 @@ fn flush_other_harts() {
 /// Maps fresh memory at whole pages of address space that no hart has used yet.
 pub(crate) fn map_new(range: Range<usize>) -> PagingResult {
     let mut table = TABLE.lock();
-    let table = table.as_mut().ok_or(PagingError::NotMapped)?;
+    let table = table.as_mut().ok_or(NotMapped)?;
     let pages = range.len() / PAGE_SIZE;
     let frames = Tables::alloc_frames(pages, PAGE_SIZE).ok_or(PagingError::NoMemory)?;
-    map(table, VirtAddr::from(range.start), frames, range.len(), READ_WRITE)
+    map(table, VirtAddr::from(range.start), frames, range.len(), READ_WRITE)?;
+    flush_other_harts();
+    Ok(())
 }
 
 /// Page number of the table's root, as `satp` wants it.
@@ -188,15 +201,18 @@ fn map(
         let done = loop {
             match (cursor.map(virt, phys, size, flags), size) {
                 (Ok(()), _) => break size as usize,
-                // Part of this stretch is mapped: look closer.
-                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size1G) => {
+                (Err(PagingError::NoMemory | PagingError::NotAligned), _) => {
+                    return Err(PagingError::NoMemory);
+                }
+                // Part of this stretch is mapped: look closer. (The library takes a large page at
+                // physical address 0 for a table that is not there, and says `NotMapped`.)
+                (Err(AlreadyMapped | MappedToHugePage | NotMapped), PageSize::Size1G) => {
                     size = PageSize::Size2M
                 }
-                (Err(AlreadyMapped | MappedToHugePage), PageSize::Size2M) => {
+                (Err(AlreadyMapped | MappedToHugePage | NotMapped), PageSize::Size2M) => {
                     size = PageSize::Size4K
                 }
-                (Err(AlreadyMapped | MappedToHugePage), _) => break PAGE_SIZE,
-                (Err(error), _) => return Err(error),
+                (Err(AlreadyMapped | MappedToHugePage | NotMapped), _) => break PAGE_SIZE,
             }
         };
         virt += done;

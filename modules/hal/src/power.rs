@@ -11,7 +11,7 @@ use core::{
 use memory_addr::PhysAddr;
 use sbi_rt::{ColdReboot, NoReason, Shutdown, SystemFailure};
 
-use crate::{console, machine::machine, paging};
+use crate::{console, machine::machine, paging, report};
 
 /// The register of QEMU's test device; null if there is none.
 static TEST_DEVICE: AtomicPtr<u32> = AtomicPtr::new(ptr::null_mut());
@@ -37,7 +37,7 @@ const TEST_RESET: u32 = 0x7777;
 /// Where nothing can do that, or where the exit code would be lost with it, the console says
 /// `wakeful: halted, exit code N` first: a runner that sees this line may end the machine.
 pub fn off(exit_code: u8) -> ! {
-    crate::sync::interrupts_off();
+    report::claim();
     console::flush();
     test_device(match exit_code {
         EXIT_SUCCESS => TEST_PASS,
@@ -57,7 +57,7 @@ pub fn off(exit_code: u8) -> ! {
 
 /// Starts the machine again.
 pub fn reboot() -> ! {
-    crate::sync::interrupts_off();
+    report::claim();
     console::flush();
     sbi_rt::system_reset(ColdReboot, NoReason);
     test_device(TEST_RESET);
@@ -67,7 +67,7 @@ pub fn reboot() -> ! {
 
 /// Maps the test device. At boot: at the end, whoever dies may hold the locks that mapping takes.
 pub(crate) fn init() {
-    let Some(base) = machine().test_device else { return };
+    let Some(base) = machine().test_device.filter(|base| base.is_multiple_of(4)) else { return };
     if let Ok(register) = paging::map_device(PhysAddr::from(base as usize), size_of::<u32>()) {
         TEST_DEVICE.store(register.as_mut_ptr_of::<u32>(), Ordering::Release);
     }

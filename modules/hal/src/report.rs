@@ -1,7 +1,7 @@
 //! The last words: one readable report, whatever goes wrong, and then the end.
 //!
-//! The first hart that dies owns the report. Others that die meanwhile stop in silence, and so do
-//! harts that print afterwards. If the owner dies again while it reports (a `Display` that panics,
+//! The first hart that dies, or that switches the machine off, owns the end. Others that die or want
+//! to end it meanwhile stop in silence, and so do harts that print afterwards. If the owner dies again while it reports (a `Display` that panics,
 //! a fault in the backtrace), it says so in one line and ends the machine.
 
 use core::{
@@ -11,9 +11,9 @@ use core::{
 
 use crate::{backtrace, console, hart, power, sync};
 
-/// Number of the hart that reports, plus one; 0 while all is well.
+/// Number of the hart that ends the machine, plus one; 0 while all is well.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
-/// How many times the owner has begun.
+/// How many times the owner has begun a report.
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
 
 /// The right to print the last words.
@@ -25,19 +25,10 @@ impl Report {
     ///
     /// Returns only where there is something left to say.
     pub fn begin() -> Self {
-        sync::interrupts_off();
-        let me = hart::number() + 1;
-        match OWNER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {}
-            Err(owner) if owner == me => {}
-            Err(_) => stop(),
-        }
+        claim();
         let report = Self(());
         match DEPTH.fetch_add(1, Ordering::Relaxed) {
-            0 => {
-                console::take_over();
-                report
-            }
+            0 => report,
             1 => {
                 report
                     .print(format_args!("\nthe report itself failed; nothing more can be said\n"));
@@ -65,8 +56,20 @@ impl Report {
     }
 }
 
-/// Whether another hart is reporting: whoever sees this stops.
-pub(crate) fn stop_if_another_reports() {
+/// Makes this hart the one that ends the machine, and the only one that prints. Turns its interrupts
+/// off for good. Returns only to the first hart that asks; it may ask again.
+pub(crate) fn claim() {
+    sync::interrupts_off();
+    let me = hart::number() + 1;
+    match OWNER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => console::take_over(),
+        Err(owner) if owner == me => {}
+        Err(_) => stop(),
+    }
+}
+
+/// Whether another hart is ending the machine: whoever sees this stops.
+pub(crate) fn stop_if_another_ends() {
     let owner = OWNER.load(Ordering::Relaxed);
     if owner != 0 && owner != hart::number() + 1 {
         stop();

@@ -71,8 +71,9 @@ pub fn clear() {
 }
 
 fn write_stimecmp(deadline: u64) {
-    // SAFETY: CSR 0x14d is stimecmp (Sstc, "Supervisor Timer Register"); `SSTC` says it answers.
-    unsafe { core::arch::asm!("csrw 0x14d, {}", in(reg) deadline, options(nomem, nostack)) };
+    // SAFETY: CSR 0x14d is stimecmp (Sstc, "Supervisor Timer Register"); `SSTC` says it answers. Not
+    // `nomem`: what the handler reads is written before.
+    unsafe { core::arch::asm!("csrw 0x14d, {}", in(reg) deadline, options(nostack)) };
 }
 
 /// Whether the firmware lets us at `stimecmp`: the device tree tells what the hart has, but access

@@ -58,9 +58,9 @@ extern "C" fn on_timer() {
 }
 
 extern "C" fn on_software() {
-    // SAFETY: clears sip.SSIP (bit 1) of this hart, no memory involved. Before the handler looks
-    // for work: a request that comes later sets it again.
-    unsafe { core::arch::asm!("csrci sip, 2") };
+    // SAFETY: clears sip.SSIP (bit 1) of this hart. The fence keeps the handler's look for work behind
+    // it: a request that comes later sets the bit again.
+    unsafe { core::arch::asm!("csrci sip, 2", "fence iorw, iorw") };
     call(&SOFTWARE);
 }
 
@@ -257,14 +257,11 @@ trap_entry:
     addi    sp, sp, 176
     j       2b
 
-// A hart's fault stack is 0 while it is in use: then an exception came out of the report, and goes
-// on below it.
+// Always from the top of the fault stack: an exception out of the report itself takes its place, as
+// nobody returns.
 exception:
     mv      t0, sp
     ld      sp, {fault_stack}(tp)
-    bnez    sp, 3f
-    mv      sp, t0
-3:  sd      zero, {fault_stack}(tp)
     addi    sp, sp, -{size}
     .irp    n, 1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     sd      x\n, 8 * \n(sp)

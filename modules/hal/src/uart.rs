@@ -4,7 +4,9 @@
 //! (`reg-shift`, `reg-io-width`), the rings, and the FIFO's bursts. We do not use that crate's
 //! initialisation: it sets the speed, for which one would have to know the input clock.
 
-use memory_addr::{PhysAddr, VirtAddr};
+use core::arch::asm;
+
+use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
 use uart_16550::{
     Uart16550,
     backend::Backend,
@@ -36,6 +38,9 @@ impl Uart {
     pub(crate) fn find() -> Option<Self> {
         let facts = machine().uart.as_ref()?;
         let address = PhysAddr::from(facts.base as usize);
+        if !address.is_aligned(usize::from(facts.io_width)) {
+            return None;
+        }
         // The registers that we use lie within one page, whatever size the device tree says.
         let base = paging::map_device(address, PAGE_SIZE).ok()?;
         let backend = Registers { base, shift: facts.reg_shift, wide: facts.io_width == 4 };
@@ -59,6 +64,7 @@ impl Uart {
 
     /// Puts text into the ring, and on its way. Waits only while the ring is full.
     pub(crate) fn write<const N: usize>(&mut self, text: &[u8], output: &mut Ring<N>) {
+        let _ordered = Ordered::new();
         for &byte in text {
             if byte == b'\n' {
                 self.push(b'\r', output);
@@ -108,20 +114,46 @@ impl Uart {
         output: &mut Ring<N>,
         input: &mut Ring<M>,
     ) -> bool {
+        let _ordered = Ordered::new();
         if self.kind == UartKind::DesignWare {
             // "Busy detect" stays pending until the status register is read (DW_apb_uart databook,
             // USR at register 31).
             self.registers.backend_mut().read_raw(31);
         }
         let mut typed = false;
+        let mut received = false;
         while let Ok(byte) = self.registers.try_receive_byte() {
+            received = true;
             typed |= input.push(byte);
+        }
+        if self.kind == UartKind::DesignWare && !received {
+            // Its "character timeout" can stay pending with nothing to read; reading ends it.
+            self.registers.backend_mut().read_raw(offsets::DATA);
         }
         self.send(output);
         if output.is_empty() {
             self.registers.disable_interrupts(IER::THR_EMPTY);
         }
         typed
+    }
+}
+
+/// While it lives, accesses to the device stay within: the next hart that takes the console's lock
+/// must find what this one wrote. A lock orders memory only.
+struct Ordered;
+
+impl Ordered {
+    fn new() -> Self {
+        // SAFETY: a fence.
+        unsafe { asm!("fence iorw, iorw", options(nostack)) };
+        Self
+    }
+}
+
+impl Drop for Ordered {
+    fn drop(&mut self) {
+        // SAFETY: a fence.
+        unsafe { asm!("fence iorw, iorw", options(nostack)) };
     }
 }
 

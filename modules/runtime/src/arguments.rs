@@ -56,7 +56,8 @@ pub(crate) fn start_log(arguments: &Arguments) {
 
     fn uptime() -> Duration {
         let (ticks, hz) = (timer::now(), timer::frequency());
-        Duration::from_secs(ticks / hz) + Duration::from_nanos((ticks % hz) * 1_000_000_000 / hz)
+        Duration::from_secs(ticks / hz)
+            + Duration::from_nanos((ticks % hz).saturating_mul(1_000_000_000) / hz)
     }
 
     let levels = wakeful_log::Levels::parse(arguments.log, |error| {

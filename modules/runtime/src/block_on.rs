@@ -9,8 +9,8 @@ use core::{
 
 use wakeful_hal::{hart, sync::wait_until};
 
-/// Whether the future is to be polled. There is one `block_on`, that of `main`.
-static WOKEN: AtomicBool = AtomicBool::new(true);
+/// Whether the future is to be polled. There is one at a time, that of `main`.
+static WOKEN: AtomicBool = AtomicBool::new(false);
 
 /// The hart that runs `main`.
 const MAIN_HART: usize = 0;
@@ -40,6 +40,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     // SAFETY: the functions of the table ignore the pointer and may be called anywhere.
     let waker = unsafe { Waker::new(core::ptr::null(), &VTABLE) };
     let mut context = Context::from_waker(&waker);
+    WOKEN.store(true, Ordering::Release); // the first poll needs no wake
     loop {
         // Before the poll: a wake during it counts.
         wait_until(|| WOKEN.swap(false, Ordering::Acquire));

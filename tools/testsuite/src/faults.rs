@@ -41,17 +41,32 @@ pub(crate) fn jump_null() -> Outcome {
     Err(String::from(SURVIVED))
 }
 
-/// OpenSBI gets these two first, and passes them on.
+/// OpenSBI gets this one first, and passes it on; and the next.
 pub(crate) fn illegal_instruction() -> Outcome {
     // SAFETY: as in `write_text`.
     unsafe { asm!("unimp") };
     Err(String::from(SURVIVED))
 }
 
+pub(crate) fn read_missing_register() -> Outcome {
+    // The page of the UART of QEMU's `virt` is mapped; behind its registers nobody answers.
+    let register = wakeful_hal::layout::LINEAR_BASE + 0x1000_0800;
+    // SAFETY: as in `write_text`.
+    unsafe { ptr::with_exposed_provenance::<u64>(register).read_volatile() };
+    Err(String::from(SURVIVED))
+}
+
 pub(crate) fn read_firmware() -> Outcome {
     let firmware = wakeful_hal::layout::LINEAR_BASE + 0x8000_0000;
-    // SAFETY: as in `write_text`. The firmware protects itself (PMP): an access fault.
+    // SAFETY: as in `write_text`.
     unsafe { ptr::with_exposed_provenance::<u64>(firmware).read_volatile() };
+    Err(String::from(SURVIVED))
+}
+
+pub(crate) fn write_constant() -> Outcome {
+    static CONSTANT: [u64; 4] = [1, 2, 3, 4];
+    // SAFETY: as in `write_text`.
+    unsafe { black_box(&CONSTANT).as_ptr().cast_mut().write_volatile(0) };
     Err(String::from(SURVIVED))
 }
 

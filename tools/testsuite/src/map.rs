@@ -40,6 +40,11 @@ pub(crate) fn rights() -> Outcome {
         let text = image::physical().start..image::physical().start + image::text().len();
         let holds_text = phys.start < text.end && text.start < phys.end;
         ensure(!(holds_text && bits & WRITE != 0), || format!("{virt:#x} is text, writable"))?;
+        if bits & WRITE != 0 {
+            ensure(!image::rodata().contains(&virt), || format!("{virt:#x} is a constant"))?;
+        }
+        let guards = [image::stack().start, image::fault_stack().start].map(|start| start - 4096);
+        ensure(!guards.contains(&virt), || format!("the guard page {virt:#x} is mapped"))?;
         if bits & EXECUTE != 0 {
             ensure(image::text().contains(&virt), || format!("{virt:#x} is executable"))?;
             executable.end += phys.len();
@@ -66,8 +71,8 @@ fn walk(
     // Bits 43 to 0 of satp are the page number.
     let table = table & ((1 << 56) - 1);
     // SAFETY: a page table, in the linear map, that nobody changes now.
-    let entries = unsafe { *((LINEAR_BASE + table) as *const [u64; 512]) };
-    for (index, bits) in entries.into_iter().enumerate() {
+    let entries = unsafe { &*((LINEAR_BASE + table) as *const [u64; 512]) };
+    for (index, &bits) in entries.iter().enumerate() {
         if bits & VALID == 0 {
             continue;
         }

@@ -42,6 +42,39 @@ pub(crate) fn in_panic() -> Outcome {
     panic!("about to print a bomb: {Bomb}")
 }
 
+/// Faults when it is printed.
+struct Mine;
+
+impl fmt::Display for Mine {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: not safe at all: that is the case.
+        unsafe { core::arch::asm!("ld {}, 0(zero)", out(reg) _) };
+        Ok(())
+    }
+}
+
+/// An exception out of the report.
+pub(crate) fn fault_in_panic() -> Outcome {
+    panic!("about to step on a mine: {Mine}")
+}
+
+/// `main` returns while another hart reports: the report goes on to its end.
+pub(crate) fn while_main_returns() -> Outcome {
+    static PANICKING: AtomicUsize = AtomicUsize::new(0);
+    struct Slow;
+    impl fmt::Display for Slow {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            PANICKING.store(1, Ordering::Release);
+            let until = timer::now() + timer::frequency() / 2;
+            while timer::now() < until {}
+            f.write_str("slowly")
+        }
+    }
+    smp::run_on(1, |_| panic!("{Slow}"), 0).map_err(|_| String::from("hart 1 is busy"))?;
+    while PANICKING.load(Ordering::Acquire) == 0 {}
+    Ok(())
+}
+
 pub(crate) fn while_printing() -> Outcome {
     println!("about to print a bomb: {Bomb}");
     Ok(())
