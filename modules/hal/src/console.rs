@@ -15,13 +15,9 @@ use core::{
 
 use memory_addr::VirtAddr;
 use sbi_rt::Physical;
+use wakeful_uart::Ring;
 
-use crate::{
-    layout, machine, report,
-    sync::IrqLock,
-    timer,
-    uart::{Ring, Uart},
-};
+use crate::{layout, machine, report, sync::IrqLock, timer, uart::Uart};
 
 /// The longest line that stays in one piece, in bytes.
 const LINE: usize = 256;
@@ -166,7 +162,7 @@ pub(crate) fn init() {
     let registered =
         interrupt.is_some_and(|source| crate::irq::register(source, |_| on_interrupt(), 0).is_ok());
     if let (true, Device::Uart(uart)) = (registered, &mut CONSOLE.lock().device) {
-        uart.use_interrupt();
+        uart.use_interrupts();
     }
 }
 
