@@ -1,6 +1,6 @@
 # One line each; what they do is in tools/.
 #
-#   make run [APP=http] [BOARD=qemu-virt] [SMP=4] [ARGS="--memory 1G"]
+#   make run [APP=hello] [BOARD=qemu-virt] [SMP=4] [ARGS="--memory 1G"]
 
 APP   =
 BOARD =

@@ -32,7 +32,9 @@ impl core::error::Error for OutOfMemory {}
 /// The bytes are ordinary memory to the CPU: the machines that Wakeful knows keep caches coherent
 /// with their devices. Order is the driver's business: a `fence` between the last access here and
 /// the register write that tells the device, and before the first access after the device is done.
-/// Do not drop a buffer that a device may still write.
+/// What the device writes while you look, such as a descriptor's owner bit, must be read through
+/// `read_volatile`: the compiler does not know of the device. Do not drop a buffer that a device may
+/// still write.
 #[derive(Debug)]
 pub struct DmaBuffer {
     start: PhysAddr,

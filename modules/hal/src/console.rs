@@ -8,16 +8,18 @@
 //! Text is formatted before the lock is taken, a line of up to 256 bytes at a time: lines of
 //! several harts do not mix, and a `Display` that prints, waits or panics does no harm.
 
-use core::{
-    fmt::{self, Write},
-    sync::atomic::{AtomicPtr, Ordering},
-};
+use core::fmt::{self, Write};
 
 use memory_addr::VirtAddr;
 use sbi_rt::Physical;
 use wakeful_uart::Ring;
 
-use crate::{layout, machine, report, sync::IrqLock, timer, uart::Uart};
+use crate::{
+    layout, machine, report,
+    sync::{Hook, IrqLock},
+    timer,
+    uart::Uart,
+};
 
 /// The longest line that stays in one piece, in bytes.
 const LINE: usize = 256;
@@ -26,7 +28,7 @@ static CONSOLE: IrqLock<Console> =
     IrqLock::new(Console { device: Device::Unknown, output: Ring::new(), input: Ring::new() });
 
 /// Called when input arrives, from the interrupt.
-static ON_INPUT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static ON_INPUT: Hook = Hook::new();
 
 struct Console {
     device: Device,
@@ -151,7 +153,7 @@ pub fn read(buffer: &mut [u8]) -> usize {
 
 /// Sets what to do when input arrives. It runs in the interrupt.
 pub fn set_input_handler(handler: fn()) {
-    ON_INPUT.store(handler as *mut (), Ordering::Release);
+    ON_INPUT.set(handler);
 }
 
 /// Moves to the machine's UART, if it has one that we know.
@@ -174,10 +176,8 @@ fn on_interrupt() {
         _ => false,
     };
     drop(console);
-    let handler = ON_INPUT.load(Ordering::Acquire);
-    if typed && !handler.is_null() {
-        // SAFETY: `set_input_handler` stores nothing but `fn()`.
-        unsafe { core::mem::transmute::<*mut (), fn()>(handler)() };
+    if typed {
+        ON_INPUT.call();
     }
 }
 

@@ -114,6 +114,8 @@ pub fn started() -> usize {
 
 /// Says who the boot hart is.
 pub(crate) fn set_boot_hart(id: usize) {
+    debug_assert_eq!(image::stack().len(), STACK_SIZE, "link.ld differs");
+    debug_assert_eq!(image::fault_stack().len(), FAULT_STACK_SIZE, "link.ld differs");
     this().id.store(id, Ordering::Relaxed);
 }
 

@@ -119,7 +119,7 @@ pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error>
     slot.data.store(data, Ordering::Release);
     // Enabling reads and writes a word that holds 32 sources: no handler of this hart may come between.
     let restore = sync::interrupts_off();
-    plic.set_priority(source, 1);
+    plic.set_priority(source, 1); // the lowest that interrupts
     plic.enable(source, context);
     sync::interrupts_restore(restore);
     Ok(())

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! 0000000000000000  nothing: null and everything near it faults
-//! ffffffc000000000  linear map: physical memory and devices, 254 GiB, never executable
+//! ffffffc000000000  linear map: free RAM and devices at physical address + this, never executable
 //! ffffffff80000000  the image: text RX, constants R, data RW
 //! ffffffffc0000000  stacks of the harts that are started later, guard pages between
 //! ```
 //!
-//! RAM is in the linear map with the largest pages that fit, except for the image's own pages:
-//! text must not be writable under another name.
+//! Of RAM the linear map has what is free, in large pages; the ends of free ranges, which share a large
+//! page with something else, join it when all else is taken. The image is not in it: text must not be
+//! writable under another name. Nor is what the device tree reserves: some of it must not even be
+//! touched by speculation (Devicetree v0.4 §3.5.4, `no-map`).
 
 use core::{
     ops::Range,

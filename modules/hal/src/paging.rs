@@ -93,6 +93,7 @@ pub fn init(_: &'static Machine<'static>, frames: FrameSource) -> PagingResult<M
     for crumb in machine::crumbs().take(CRUMBS_GIVEN.load(Ordering::Relaxed)) {
         map_linear(&mut table, crumb, READ_WRITE)?;
     }
+    // Still read when the machine's facts are: their strings lie in it.
     map_linear(&mut table, machine::device_tree(), READ)?;
     *SPARE.lock() = frames(1, PAGE_SIZE);
 

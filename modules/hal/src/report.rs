@@ -1,8 +1,9 @@
 //! The last words: one readable report, whatever goes wrong, and then the end.
 //!
 //! The first hart that dies, or that switches the machine off, owns the end. Others that die or want
-//! to end it meanwhile stop in silence, and so do harts that print afterwards. If the owner dies again while it reports (a `Display` that panics,
-//! a fault in the backtrace), it says so in one line and ends the machine.
+//! to end it meanwhile stop in silence, and so do harts that print afterwards. If the owner dies
+//! again while it reports (a `Display` that panics, a fault in the backtrace), it says so in one line
+//! and ends the machine.
 
 use core::{
     fmt,

@@ -1,8 +1,8 @@
 //! Locks that interrupt handlers may take too.
 
 use core::{
-    hint,
-    sync::atomic::{AtomicBool, Ordering},
+    hint, mem, ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
 };
 
 use riscv::register::sstatus;
@@ -54,6 +54,28 @@ unsafe impl lock_api::RawMutex for RawIrqLock {
         let restore = self.restore.load(Ordering::Relaxed);
         self.locked.store(false, Ordering::Release);
         interrupts_restore(restore);
+    }
+}
+
+/// A function that somebody may set, for an interrupt to call. Until then it does nothing.
+#[derive(Debug)]
+pub(crate) struct Hook(AtomicPtr<()>);
+
+impl Hook {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    pub(crate) fn set(&self, function: fn()) {
+        self.0.store(function as *mut (), Ordering::Release);
+    }
+
+    pub(crate) fn call(&self) {
+        let function = self.0.load(Ordering::Acquire);
+        if !function.is_null() {
+            // SAFETY: `set` stores nothing but a `fn()`.
+            unsafe { mem::transmute::<*mut (), fn()>(function)() };
+        }
     }
 }
 

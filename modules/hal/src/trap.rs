@@ -13,55 +13,40 @@
 //! it does not delegate on to `stvec` as it reads it, mode bits and all, and QEMU 7.2 goes there: to
 //! an odd address.
 
-use core::{
-    arch::global_asm,
-    fmt,
-    mem::offset_of,
-    sync::atomic::{AtomicPtr, Ordering},
-};
+use core::{arch::global_asm, fmt, mem::offset_of};
 
 use crate::{
     backtrace,
     hart::{self, Hart},
     irq,
     report::Report,
+    sync::Hook,
 };
 
-/// A handler for one kind of interrupt. Called with interrupts off.
-pub type Handler = fn();
+static TIMER: Hook = Hook::new();
+static SOFTWARE: Hook = Hook::new();
 
-static TIMER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-static SOFTWARE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Sets what timer interrupts do. Without one they are turned off when they come.
-pub fn set_timer_handler(handler: Handler) {
-    TIMER.store(handler as *mut (), Ordering::Release);
+/// Sets what timer interrupts do, with interrupts off. Until then their deadline just passes.
+pub fn set_timer_handler(handler: fn()) {
+    TIMER.set(handler);
 }
 
-/// Sets what an interrupt from another hart does, beside ending a `wfi`.
-pub fn set_software_handler(handler: Handler) {
-    SOFTWARE.store(handler as *mut (), Ordering::Release);
-}
-
-fn call(handler: &AtomicPtr<()>) {
-    let handler = handler.load(Ordering::Acquire);
-    if !handler.is_null() {
-        // SAFETY: the setters above store nothing but `Handler`s.
-        unsafe { core::mem::transmute::<*mut (), Handler>(handler)() };
-    }
+/// Sets what an interrupt from another hart does, beside ending a `wfi`. With interrupts off.
+pub fn set_software_handler(handler: fn()) {
+    SOFTWARE.set(handler);
 }
 
 extern "C" fn on_timer() {
     // The interrupt is pending until the deadline is moved: the handler may set a new one.
     crate::timer::clear();
-    call(&TIMER);
+    TIMER.call();
 }
 
 extern "C" fn on_software() {
     // SAFETY: clears sip.SSIP (bit 1) of this hart. The fence keeps the handler's look for work behind
     // it: a request that comes later sets the bit again.
     unsafe { core::arch::asm!("csrci sip, 2", "fence iorw, iorw") };
-    call(&SOFTWARE);
+    SOFTWARE.call();
 }
 
 extern "C" fn on_external() {

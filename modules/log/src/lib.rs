@@ -3,7 +3,8 @@
 //! Owns the one logger. Needs, as values at [`init`], the levels ([`Levels`], from the boot argument
 //! `log=`), where a line goes, and what time it is; so it knows no hardware and is tested on the host.
 //!
-//! A line looks like this: seconds since boot, level, target, message.
+//! A line looks like this: seconds since the machine's clock started, which is a little before boot,
+//! level, target, message.
 //!
 //! ```text
 //! [    1.204311] INFO  net::dhcp: address 10.0.2.15/24
@@ -24,7 +25,7 @@ use spin::Once;
 pub struct Sink {
     /// Prints. Called on any hart and in interrupts.
     pub print: fn(fmt::Arguments<'_>),
-    /// Time since boot.
+    /// Time since the machine's clock started.
     pub uptime: fn() -> Duration,
 }
 
