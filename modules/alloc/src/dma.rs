@@ -6,6 +6,7 @@ use core::{
     slice,
 };
 
+use axerrno::{AxError, AxErrorKind};
 use memory_addr::PhysAddr;
 use wakeful_hal::layout;
 use wakeful_memory::FRAME_SIZE;
@@ -26,6 +27,12 @@ impl fmt::Display for OutOfMemory {
 }
 
 impl core::error::Error for OutOfMemory {}
+
+impl From<OutOfMemory> for AxError {
+    fn from(OutOfMemory { size: _ }: OutOfMemory) -> Self {
+        AxErrorKind::NoMemory.into()
+    }
+}
 
 /// Whole frames, physically contiguous, zeroed at first; given back when dropped.
 ///
