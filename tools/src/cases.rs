@@ -138,6 +138,9 @@ fn runtime() -> Vec<Case> {
         passes("runtime::float", "float").sees("case float passed"),
         passes("runtime::nested_interrupts", "nested-interrupts")
             .sees("case nested-interrupts passed"),
+        passes("runtime::device_interrupt", "device-interrupt")
+            .smp(3)
+            .sees("case device-interrupt passed"),
         passes("runtime::ipi", "ipi").smp(4).sees("case ipi passed"),
         passes("runtime::wake_from_another_hart", "wake-from-another-hart")
             .smp(4)
@@ -192,6 +195,8 @@ fn other_machines() -> Vec<Case> {
         on(U74, "u74::timer", "timer", "case timer passed"),
         on(U74, "u74::heap", "heap-stress", "case heap-stress passed"),
         on(U74, "u74::ipi", "ipi", "case ipi passed"),
+        on(U74, "u74::device_interrupt", "device-interrupt", "case device-interrupt passed"),
+        on(UBOOT, "uboot::device_interrupt", "device-interrupt", "case device-interrupt passed"),
         on(SIFIVE_U, "sifive_u::timer", "timer", "case timer passed"),
         on(SIFIVE_U, "sifive_u::ipi", "ipi", "case ipi passed"),
         on(

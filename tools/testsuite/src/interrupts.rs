@@ -4,11 +4,12 @@ use alloc::{format, string::String, vec::Vec};
 use core::{
     arch::asm,
     hint::black_box,
+    ptr,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use wakeful::{console, machine, println, smp};
-use wakeful_hal::{irq, sync, timer, trap};
+use wakeful_hal::{irq, layout::LINEAR_BASE, paging, sync, timer, trap};
 
 use crate::{Outcome, ensure};
 
@@ -212,6 +213,56 @@ pub(crate) fn nested() -> Outcome {
     let deepest = DEEPEST.load(Ordering::Relaxed);
     println!("{deepest} deep");
     ensure(deepest == 5, || format!("{deepest} deep"))
+}
+
+/// A device's interrupt comes to the hart that registered for it, with its word, each time once: the
+/// alarm of the clock of QEMU's `virt` (hw/rtc/goldfish_rtc.c).
+pub(crate) fn device() -> Outcome {
+    const CLOCK: usize = 0x10_1000;
+    const SOURCE: u32 = 11;
+    const TIME_LOW: usize = 0;
+    const TIME_HIGH: usize = 4;
+    const ALARM_LOW: usize = 8;
+    const ALARM_HIGH: usize = 12;
+    const ENABLE: usize = 16;
+    const CLEAR: usize = 28;
+    static HART: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    fn register(offset: usize) -> *mut u32 {
+        ptr::with_exposed_provenance_mut(LINEAR_BASE + CLOCK + offset)
+    }
+    fn write(offset: usize, value: u32) {
+        // SAFETY: a register of the clock, which is mapped below before anybody calls this.
+        unsafe { register(offset).write_volatile(value) };
+    }
+    fn now() -> u64 {
+        // SAFETY: as above. Reading the low half holds the high half.
+        let [low, high] = [TIME_LOW, TIME_HIGH].map(|at| unsafe { register(at).read_volatile() });
+        u64::from(high) << 32 | u64::from(low)
+    }
+    fn on_alarm(word: usize) {
+        assert_eq!(word, 77);
+        HART.store(smp::this_hart(), Ordering::Relaxed);
+        write(CLEAR, 1);
+        COUNT.fetch_add(1, Ordering::Release);
+    }
+
+    paging::map_device(CLOCK.into(), 32).map_err(|error| format!("{error:?}"))?;
+    let last = smp::harts() - 1;
+    let register_here = |_| irq::register(SOURCE, on_alarm, 77).expect("nobody uses the clock");
+    smp::run_on(last, register_here, 0).map_err(|_| format!("hart {last} is busy"))?;
+    write(ENABLE, 1);
+    for round in 1..=20 {
+        let alarm = now() + 2_000_000; // ns
+        write(ALARM_HIGH, (alarm >> 32) as u32);
+        write(ALARM_LOW, alarm as u32);
+        while COUNT.load(Ordering::Acquire) < round {}
+        let early = alarm.saturating_sub(now());
+        ensure(early == 0, || format!("{early} ns early"))?;
+    }
+    let hart = HART.load(Ordering::Relaxed);
+    ensure(hart == last, || format!("on hart {hart} instead of {last}"))?;
+    ensure(COUNT.load(Ordering::Relaxed) == 20, || String::from("an interrupt came twice"))
 }
 
 /// Work goes to every hart and each says so; thousands of times.

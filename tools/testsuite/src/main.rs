@@ -59,6 +59,7 @@ const CASES: &[Case] = &[
     ("registers", interrupts::registers),
     ("float", interrupts::float),
     ("nested-interrupts", interrupts::nested),
+    ("device-interrupt", interrupts::device),
     ("ipi", interrupts::ipi),
     ("wake-from-another-hart", interrupts::wake_from_another_hart),
     ("uart-echo", interrupts::uart_echo),
