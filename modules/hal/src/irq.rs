@@ -119,8 +119,10 @@ pub fn register(source: u32, handler: Handler, data: usize) -> Result<(), Error>
     slot.data.store(data, Ordering::Release);
     // Enabling reads and writes a word that holds 32 sources: no handler of this hart may come between.
     let restore = sync::interrupts_off();
-    plic.set_priority(source, 1); // the lowest that interrupts
     plic.enable(source, context);
+    // Last: when a priority is written QEMU 7.2 looks whether a source is pending already, and not
+    // when one is enabled. (1 is the lowest that interrupts.)
+    plic.set_priority(source, 1);
     sync::interrupts_restore(restore);
     Ok(())
 }
