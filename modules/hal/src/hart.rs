@@ -192,9 +192,7 @@ pub(crate) fn stacks() -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The hart whose guard page holds `address`, if any: an access there is a stack overflow.
-pub(crate) fn guard_page_hit(address: usize) -> Option<usize> {
-    stacks()
-        .position(|stack| (stack.start - PAGE_SIZE..stack.start).contains(&address))
-        .map(|index| index / 2)
+/// Whether `address` is in a guard page: an access there is a stack overflow.
+pub(crate) fn is_in_guard_page(address: usize) -> bool {
+    stacks().any(|stack| (stack.start - PAGE_SIZE..stack.start).contains(&address))
 }

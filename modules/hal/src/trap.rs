@@ -111,9 +111,8 @@ impl fmt::Display for Registers {
         let Self { scause, stval, .. } = *self;
         let (number, id) = (hart::number(), hart::id());
         write!(f, "\nfault on hart {number} (id {id}): ")?;
-        match hart::guard_page_hit(stval) {
-            Some(_) if matches!(scause, 13 | 15) => f.write_str("stack overflow: ")?,
-            _ => {}
+        if matches!(scause, 13 | 15) && hart::is_in_guard_page(stval) {
+            f.write_str("stack overflow: ")?;
         }
         write!(f, "{}", cause_name(scause))?;
         match scause {
