@@ -6,8 +6,9 @@
 use core::{
     arch::asm,
     fmt,
+    mem::offset_of,
     ops::Range,
-    sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
+    sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, Ordering},
 };
 
 use memory_addr::{PhysAddr, VirtAddr};
@@ -42,10 +43,27 @@ pub(crate) struct Hart {
     /// Its id in the device tree and for the firmware.
     pub(crate) id: AtomicUsize,
     /// Its dense number.
-    number: AtomicUsize,
+    number: AtomicU16,
+    /// What [`here`] says: its number, or [`OUTSIDE`].
+    pub(crate) here: AtomicU16,
     /// Its S-mode context at the interrupt controller, plus one; 0 if it has none.
-    plic_context: AtomicUsize,
+    plic_context: AtomicU32,
+    locals: [AtomicPtr<()>; LOCALS],
 }
+
+/// What [`here`] says in an interrupt, and on a hart that has not called [`enter`].
+pub const OUTSIDE: usize = 0xffff;
+
+/// What a module above keeps for each hart: one word, in the hart's own cache line.
+#[derive(Debug, Clone, Copy)]
+pub enum Local {
+    /// The scheduler's.
+    Task,
+    /// The timers'.
+    Time,
+}
+
+const LOCALS: usize = 2;
 
 pub(crate) static HARTS: [Hart; MAX_HARTS] = [const {
     Hart {
@@ -54,15 +72,17 @@ pub(crate) static HARTS: [Hart; MAX_HARTS] = [const {
         fault_stack: AtomicUsize::new(0),
         entry: AtomicPtr::new(core::ptr::null_mut()),
         id: AtomicUsize::new(0),
-        number: AtomicUsize::new(0),
-        plic_context: AtomicUsize::new(0),
+        number: AtomicU16::new(0),
+        here: AtomicU16::new(0), // `OUTSIDE` before the hart runs; here zeros, to take no room in the image
+        plic_context: AtomicU32::new(0),
+        locals: [const { AtomicPtr::new(core::ptr::null_mut()) }; LOCALS],
     }
 }; MAX_HARTS];
 
 /// Why a hart does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartError {
-    /// No memory for its stacks.
+    /// No memory for its stacks and its scheduler.
     NoMemory,
     /// The firmware refused, with this SBI error code.
     Firmware(isize),
@@ -71,7 +91,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoMemory => f.write_str("no memory for its stacks"),
+            Self::NoMemory => f.write_str("no memory for its stacks and its scheduler"),
             Self::Firmware(code) => write!(f, "the firmware refused (SBI error {code})"),
         }
     }
@@ -90,7 +110,57 @@ fn this() -> &'static Hart {
 
 /// The running hart's number: 0 for the one that booted, then up without gaps.
 pub fn number() -> usize {
-    this().number.load(Ordering::Relaxed)
+    usize::from(this().number.load(Ordering::Relaxed))
+}
+
+/// Whose flow of control this is: the running hart's number, or [`OUTSIDE`] in an interrupt handler.
+#[inline(always)]
+pub fn here() -> usize {
+    let here: usize;
+    // SAFETY: reads a word of the hart's own that `tp` points to. Not `pure`: it changes with where
+    // the code runs.
+    unsafe {
+        asm!("lhu {}, {offset}(tp)", out(reg) here, offset = const offset_of!(Hart, here),
+            options(readonly, nostack, preserves_flags));
+    }
+    here
+}
+
+/// From now on the running hart's flow of control is known as its own: [`here`] says its number.
+pub fn enter() {
+    let this = this();
+    this.here.store(this.number.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// What was [`set`](set_local) for the running hart.
+#[inline(always)]
+pub fn local(local: Local) -> *mut () {
+    const OFFSET: usize = offset_of!(Hart, locals);
+    let word;
+    match local {
+        // SAFETY: as in `here`.
+        Local::Task => unsafe {
+            asm!("ld {}, {offset}(tp)", out(reg) word, offset = const OFFSET,
+                options(readonly, nostack, preserves_flags));
+        },
+        // SAFETY: as in `here`.
+        Local::Time => unsafe {
+            asm!("ld {}, {offset}(tp)", out(reg) word, offset = const OFFSET + size_of::<usize>(),
+                options(readonly, nostack, preserves_flags));
+        },
+    }
+    word
+}
+
+/// What was [`set`](set_local) for a hart.
+#[inline]
+pub fn local_of(number: usize, local: Local) -> *mut () {
+    HARTS[number].locals[local as usize].load(Ordering::Acquire)
+}
+
+/// Sets what a module keeps for a hart, which need not run yet.
+pub fn set_local(number: usize, local: Local, word: *mut ()) {
+    HARTS[number].locals[local as usize].store(word, Ordering::Release);
 }
 
 /// The running hart's id, as the firmware and the device tree count.
@@ -100,11 +170,12 @@ pub fn id() -> usize {
 
 /// The running hart's S-mode context at the interrupt controller.
 pub(crate) fn plic_context() -> Option<usize> {
-    this().plic_context.load(Ordering::Relaxed).checked_sub(1)
+    this().plic_context.load(Ordering::Relaxed).checked_sub(1).map(|context| context as usize)
 }
 
 pub(crate) fn set_plic_context(context: usize) {
-    this().plic_context.store(context + 1, Ordering::Relaxed);
+    // The PLIC has 15,872 contexts at most (its specification, "Memory Map").
+    this().plic_context.store(context as u32 + 1, Ordering::Relaxed);
 }
 
 /// How many harts run: 1 until [`start_all`].
@@ -117,13 +188,20 @@ pub(crate) fn set_boot_hart(id: usize) {
     debug_assert_eq!(image::stack().len(), STACK_SIZE, "link.ld differs");
     debug_assert_eq!(image::fault_stack().len(), FAULT_STACK_SIZE, "link.ld differs");
     this().id.store(id, Ordering::Relaxed);
+    this().here.store(OUTSIDE as u16, Ordering::Relaxed);
 }
 
 /// Starts every hart of the machine that does not run yet; each goes to `entry`, with interrupts
 /// off and its own stack, and must not return.
 ///
-/// Returns how many run afterwards. A hart that the firmware refuses is left out with its error.
-pub fn start_all(entry: extern "C" fn() -> !, mut refused: impl FnMut(usize, StartError)) -> usize {
+/// `prepare` is called with each number before a hart gets it, and says whether there was memory for
+/// what it does. Returns how many run afterwards. A hart that the firmware refuses is left out with its
+/// error, and the next one gets its number.
+pub fn start_all(
+    prepare: fn(usize) -> bool,
+    entry: extern "C" fn() -> !,
+    mut refused: impl FnMut(usize, StartError),
+) -> usize {
     let start_address = virt_to_phys(VirtAddr::from(&raw const _start_secondary as usize))
         .expect("the entry is in the image");
     for hart in &machine::machine().harts {
@@ -137,7 +215,8 @@ pub fn start_all(entry: extern "C" fn() -> !, mut refused: impl FnMut(usize, Sta
         if this.stack.load(Ordering::Relaxed) == 0 {
             let (fault_stack, stack) = stack_slot(number);
             let mapped = paging::map_new(fault_stack.clone());
-            if mapped.and_then(|()| paging::map_new(stack.clone())).is_err() {
+            let mapped = mapped.and_then(|()| paging::map_new(stack.clone()));
+            if mapped.is_err() || !prepare(number) {
                 refused(id, StartError::NoMemory);
                 continue;
             }
@@ -145,8 +224,9 @@ pub fn start_all(entry: extern "C" fn() -> !, mut refused: impl FnMut(usize, Sta
             this.fault_stack.store(fault_stack.end, Ordering::Relaxed);
         }
         this.root_table.store(paging::root_page_number(), Ordering::Relaxed);
+        this.here.store(OUTSIDE as u16, Ordering::Relaxed);
         this.id.store(id, Ordering::Relaxed);
-        this.number.store(number, Ordering::Relaxed);
+        this.number.store(number as u16, Ordering::Relaxed); // below MAX_HARTS
         this.entry.store(entry as *mut (), Ordering::Release);
         let opaque: PhysAddr = virt_to_phys(VirtAddr::from(this as *const Hart as usize))
             .expect("HARTS is in the image");

@@ -16,6 +16,7 @@
 
 mod backtrace;
 pub mod console;
+mod critical_section;
 mod entry;
 pub mod hart;
 pub mod irq;

@@ -2,7 +2,7 @@
 
 use core::{
     hint, mem, ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
 };
 
 use riscv::register::sstatus;
@@ -16,15 +16,16 @@ pub type IrqLock<T> = lock_api::Mutex<RawIrqLock, T>;
 /// The state behind [`IrqLock`]; also what talc and other crates want as a `RawMutex`.
 #[derive(Debug)]
 pub struct RawIrqLock {
-    locked: AtomicBool,
+    /// 1 while it is locked. A whole word: the A extension has nothing smaller.
+    locked: AtomicU32,
     /// Whether the holder had interrupts on. Belongs to the holder.
     restore: AtomicBool,
 }
 
-// SAFETY: `locked` changes from false to true by one hart only, and that hart runs nothing else
+// SAFETY: `locked` changes from 0 to 1 by one hart only, and that hart runs nothing else
 // until it unlocks, as its interrupts are off.
 unsafe impl lock_api::RawMutex for RawIrqLock {
-    const INIT: Self = Self { locked: AtomicBool::new(false), restore: AtomicBool::new(false) };
+    const INIT: Self = Self { locked: AtomicU32::new(0), restore: AtomicBool::new(false) };
 
     /// Dropping a guard elsewhere would restore another hart's interrupt state.
     type GuardMarker = lock_api::GuardNoSend;
@@ -32,7 +33,7 @@ unsafe impl lock_api::RawMutex for RawIrqLock {
     #[inline]
     fn lock(&self) {
         while !self.try_lock() {
-            while self.locked.load(Ordering::Relaxed) {
+            while self.locked.load(Ordering::Relaxed) != 0 {
                 hint::spin_loop();
             }
         }
@@ -41,7 +42,7 @@ unsafe impl lock_api::RawMutex for RawIrqLock {
     #[inline]
     fn try_lock(&self) -> bool {
         let restore = interrupts_off();
-        if self.locked.swap(true, Ordering::Acquire) {
+        if self.locked.swap(1, Ordering::Acquire) != 0 {
             interrupts_restore(restore);
             return false;
         }
@@ -52,25 +53,29 @@ unsafe impl lock_api::RawMutex for RawIrqLock {
     #[inline]
     unsafe fn unlock(&self) {
         let restore = self.restore.load(Ordering::Relaxed);
-        self.locked.store(false, Ordering::Release);
+        self.locked.store(0, Ordering::Release);
         interrupts_restore(restore);
     }
 }
 
 /// A function that somebody may set, for an interrupt to call. Until then it does nothing.
 #[derive(Debug)]
-pub(crate) struct Hook(AtomicPtr<()>);
+pub struct Hook(AtomicPtr<()>);
 
+#[expect(clippy::new_without_default, reason = "it is made for statics")]
 impl Hook {
-    pub(crate) const fn new() -> Self {
+    /// A hook that does nothing.
+    pub const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    pub(crate) fn set(&self, function: fn()) {
+    /// Sets the function.
+    pub fn set(&self, function: fn()) {
         self.0.store(function as *mut (), Ordering::Release);
     }
 
-    pub(crate) fn call(&self) {
+    /// Calls the function, if there is one.
+    pub fn call(&self) {
         let function = self.0.load(Ordering::Acquire);
         if !function.is_null() {
             // SAFETY: `set` stores nothing but a `fn()`.

@@ -4,6 +4,7 @@
 //!   registers, `sepc`, `sstatus`); the 20 such floating-point registers only when `sstatus.FS`
 //!   says that they were written. A handler may turn interrupts on: everything that a nested trap
 //!   would overwrite is on the stack. The frame ends in a frame record, so a backtrace goes through.
+//!   Meanwhile [`hart::here`] says that this is not the hart's own flow of control.
 //! - **Exceptions** are bugs in this kernel-only world. They switch to a stack of their own before
 //!   they touch memory, so an overflow of the other stack is reported like anything else: pushing
 //!   an interrupt's frame into the guard page is an exception too.
@@ -143,8 +144,8 @@ static INTERRUPTS: [extern "C" fn(); 16] = {
     handlers
 };
 
-// Frame of an interrupt, from `sp` up: ra t0-t2 a0-a7 t3-t6 (16 × 8), sstatus, unused, and the
-// frame record (s0, sepc), where `s0` points behind while the handler runs.
+// Frame of an interrupt, from `sp` up: ra t0-t2 a0-a7 t3-t6 (16 × 8), sstatus, what `here` was, and
+// the frame record (s0, sepc), where `s0` points behind while the handler runs.
 global_asm!(
     r#"
     .text
@@ -178,6 +179,10 @@ trap_entry:
     csrr    a0, sstatus
     csrr    a1, sepc
     sd      a0, 128(sp)
+    lhu     t1, {here}(tp)
+    sd      t1, 136(sp)
+    li      t1, {outside}
+    sh      t1, {here}(tp)
     sd      s0, 144(sp)
     sd      a1, 152(sp)
     addi    s0, sp, 160
@@ -192,6 +197,8 @@ trap_entry:
     jalr    t0
 2:  ld      a0, 128(sp)
     csrw    sstatus, a0                 // interrupts off, FS as it was
+    ld      a1, 136(sp)
+    sh      a1, {here}(tp)
     ld      a1, 152(sp)
     csrw    sepc, a1
     ld      ra, 0(sp)
@@ -269,6 +276,8 @@ exception:
     .option pop
     "#,
     interrupts = sym INTERRUPTS,
+    here = const offset_of!(Hart, here),
+    outside = const hart::OUTSIDE as i16, // one instruction; the upper bits are not stored
     fault_stack = const offset_of!(Hart, fault_stack),
     size = const size_of::<Registers>(),
     scause = const offset_of!(Registers, scause),

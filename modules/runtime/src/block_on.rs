@@ -1,4 +1,4 @@
-//! The smallest executor: one future, on the boot hart, asleep until it is woken.
+//! Without the feature `executor`: one future, on the one hart, asleep until it is woken.
 
 use core::{
     future::Future,
@@ -7,20 +7,14 @@ use core::{
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
-use wakeful_hal::{hart, sync::wait_until};
+use wakeful_hal::{power, sync::wait_until};
 
-/// Whether the future is to be polled. There is one at a time, that of `main`.
-static WOKEN: AtomicBool = AtomicBool::new(false);
+/// Whether `main` is to be polled.
+static WOKEN: AtomicBool = AtomicBool::new(true); // the first poll needs no wake
 
-/// The hart that runs `main`.
-const MAIN_HART: usize = 0;
-
+/// An interrupt is what brings us here while the hart sleeps, and that ends the sleep.
 fn wake() {
     WOKEN.store(true, Ordering::Release);
-    // On its own hart, an interrupt is what brought us here while it sleeps, and that ends the sleep.
-    if hart::number() != MAIN_HART {
-        hart::interrupt(MAIN_HART);
-    }
 }
 
 /// Of a waker without data, whose only act is [`wake`].
@@ -31,21 +25,20 @@ const VTABLE: RawWakerVTable = RawWakerVTable::new(
     |_| {},
 );
 
-/// Runs the application's `async fn main` to its end. Called by what `#[wakeful::main]` makes.
+/// Runs the application's `main`, and switches the machine off with its exit code when it returns.
 ///
-/// Its waker may be called from any hart and any context, at any time, any number of times.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+/// Its waker may be called in any context, at any time, any number of times.
+pub fn run(main: impl Future<Output = u8>) -> ! {
+    let mut main = pin!(main);
     #[expect(unsafe_code, reason = "a waker without data has no safe constructor")]
     // SAFETY: the functions of the table ignore the pointer and may be called anywhere.
     let waker = unsafe { Waker::new(core::ptr::null(), &VTABLE) };
     let mut context = Context::from_waker(&waker);
-    WOKEN.store(true, Ordering::Release); // the first poll needs no wake
     loop {
         // Before the poll: a wake during it counts.
         wait_until(|| WOKEN.swap(false, Ordering::Acquire));
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+        if let Poll::Ready(exit_code) = main.as_mut().poll(&mut context) {
+            power::off(exit_code);
         }
     }
 }

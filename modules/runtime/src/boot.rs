@@ -39,6 +39,10 @@ fn boot(entry: machine::Entry) -> Result<(), Error> {
     let arguments = Arguments::parse(machine.bootargs); // what is wanted
     arguments::start_log(&arguments); // from here on somebody listens
     sync::interrupts_on();
+    #[cfg(feature = "executor")]
+    wakeful_task::start(); // tasks
+    #[cfg(feature = "timer")]
+    wakeful_time::start(); // and their timers
     #[cfg(feature = "smp")]
     crate::smp::start(); // the other harts
     Ok(())

@@ -9,11 +9,11 @@ use core::{
 
 use wakeful::{
     alloc::{DmaBuffer, LinkedList, Talc, frames, statistics},
-    println, smp,
+    machine, println, task,
 };
 use wakeful_hal::{timer, trap};
 
-use crate::{Outcome, ensure};
+use crate::{Outcome, ensure, run_on};
 
 /// A block with its own description and a pattern behind it.
 struct Block {
@@ -76,7 +76,7 @@ fn stress<H: GlobalAlloc + Default>() -> Outcome {
 
     fn one_hart<H: GlobalAlloc + Default>(seed: usize) {
         let heap = &H::default();
-        let me = smp::this_hart();
+        let me = machine::this_hart();
         let mut random = Random((seed as u64).wrapping_mul(me as u64 + 1) | 1);
         let mut live = Vec::<Block>::with_capacity(LIVE);
         timer::set(timer::now() + 1000);
@@ -84,7 +84,7 @@ fn stress<H: GlobalAlloc + Default>() -> Outcome {
             if live.len() == LIVE || (!live.is_empty() && random.below(2) == 0) {
                 let block = live.swap_remove(random.below(live.len()));
                 if random.below(8) == 0 {
-                    let next = &HANDED[(me + 1) % smp::harts()];
+                    let next = &HANDED[(me + 1) % task::harts()];
                     let block = Box::into_raw(Box::new(block));
                     let before = next.swap(block, Ordering::AcqRel);
                     if !before.is_null() {
@@ -114,14 +114,14 @@ fn stress<H: GlobalAlloc + Default>() -> Outcome {
     });
     let seed = timer::now() as usize;
     println!("seed {seed}");
-    ensure(smp::harts() <= HANDED.len(), || String::from("too many harts for this case"))?;
+    ensure(task::harts() <= HANDED.len(), || String::from("too many harts for this case"))?;
     let before = statistics();
     let frames_before = frames::available();
-    for hart in 1..smp::harts() {
-        smp::run_on(hart, one_hart::<H>, seed).map_err(|_| format!("hart {hart} is busy"))?;
+    for hart in 1..task::harts() {
+        run_on(hart, one_hart::<H>, seed);
     }
     one_hart::<H>(seed);
-    while DONE.load(Ordering::Acquire) < smp::harts() {
+    while DONE.load(Ordering::Acquire) < task::harts() {
         hint::spin_loop();
     }
     timer::clear();
@@ -137,7 +137,7 @@ fn stress<H: GlobalAlloc + Default>() -> Outcome {
     println!(
         "{} harts, {ROUNDS} rounds each, {ticks} interrupts; heap of {} KiB, {} bytes at most, {} \
          frames taken",
-        smp::harts(),
+        task::harts(),
         after.capacity >> 10,
         after.peak,
         frames_before - frames::available(),

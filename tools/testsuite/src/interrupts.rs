@@ -8,10 +8,10 @@ use core::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use wakeful::{console, machine, println, smp};
+use wakeful::{console, machine, println, task};
 use wakeful_hal::{irq, layout::LINEAR_BASE, paging, sync, timer, trap};
 
-use crate::{Outcome, ensure};
+use crate::{Outcome, ensure, run_on};
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -242,15 +242,15 @@ pub(crate) fn device() -> Outcome {
     }
     fn on_alarm(word: usize) {
         assert_eq!(word, 77);
-        HART.store(smp::this_hart(), Ordering::Relaxed);
+        HART.store(machine::this_hart(), Ordering::Relaxed);
         write(CLEAR, 1);
         COUNT.fetch_add(1, Ordering::Release);
     }
 
     paging::map_device(CLOCK.into(), 32).map_err(|error| format!("{error:?}"))?;
-    let last = smp::harts() - 1;
+    let last = task::harts() - 1;
     let register_here = |_| irq::register(SOURCE, on_alarm, 77).expect("nobody uses the clock");
-    smp::run_on(last, register_here, 0).map_err(|_| format!("hart {last} is busy"))?;
+    run_on(last, register_here, 0);
     write(ENABLE, 1);
     for round in 1..=20 {
         let alarm = now() + 2_000_000; // ns
@@ -269,32 +269,32 @@ pub(crate) fn device() -> Outcome {
 pub(crate) fn ipi() -> Outcome {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     static RAN: AtomicUsize = AtomicUsize::new(0);
-    ensure(smp::harts() > 1, || String::from("this case needs several harts"))?;
+    ensure(task::harts() > 1, || String::from("this case needs several harts"))?;
     let rounds = 2000;
     for _ in 0..rounds {
-        for hart in 1..smp::harts() {
+        for hart in 1..task::harts() {
             let work = |hart: usize| {
-                assert_eq!(hart, smp::this_hart());
+                assert_eq!(hart, machine::this_hart());
                 SEEN.fetch_or(1 << hart, Ordering::Relaxed);
                 RAN.fetch_add(1, Ordering::Release);
             };
-            while smp::run_on(hart, work, hart).is_err() {}
+            run_on(hart, work, hart);
         }
     }
-    let all = rounds * (smp::harts() - 1);
+    let all = rounds * (task::harts() - 1);
     while RAN.load(Ordering::Acquire) < all {}
-    println!("{all} pieces of work on {} other harts", smp::harts() - 1);
-    ensure(SEEN.load(Ordering::Relaxed) == (1 << smp::harts()) - 2, || String::from("a hart slept"))
+    println!("{all} pieces of work on {} other harts", task::harts() - 1);
+    ensure(SEEN.load(Ordering::Relaxed) == (1 << task::harts()) - 2, || {
+        String::from("a hart slept")
+    })
 }
 
-/// A future that another hart wakes, ten thousand times.
-pub(crate) fn wake_from_another_hart() -> Outcome {
+/// A future that other harts wake, ten thousand times.
+pub(crate) async fn wake_from_another_hart() -> Outcome {
     use core::{
         future::poll_fn,
         task::{Poll, Waker},
     };
-
-    use wakeful::__private::block_on;
 
     static WAKER: sync::IrqLock<Option<Waker>> = sync::IrqLock::new(None);
     static WOKEN: AtomicUsize = AtomicUsize::new(0);
@@ -306,26 +306,22 @@ pub(crate) fn wake_from_another_hart() -> Outcome {
         }
     }
 
-    block_on(async {
-        for round in 0..10_000 {
-            let mut sent = false;
-            poll_fn(|context| {
-                if WOKEN.load(Ordering::Acquire) > round {
-                    return Poll::Ready(());
-                }
-                *WAKER.lock() = Some(context.waker().clone());
-                if !sent {
-                    while smp::run_on(1 + round % (smp::harts() - 1), wake, 0).is_err() {}
-                    sent = true;
-                }
-                Poll::Pending
-            })
-            .await;
-        }
-    });
+    for round in 0..10_000 {
+        let mut sent = false;
+        poll_fn(|context| {
+            if WOKEN.load(Ordering::Acquire) > round {
+                return Poll::Ready(());
+            }
+            *WAKER.lock() = Some(context.waker().clone());
+            if !sent {
+                run_on(1 + round % (task::harts() - 1), wake, 0);
+                sent = true;
+            }
+            Poll::Pending
+        })
+        .await;
+    }
     println!("{} wakes", WOKEN.load(Ordering::Relaxed));
-    // And again: nothing of the first is left over.
-    block_on(async {});
     Ok(())
 }
 
@@ -361,17 +357,17 @@ pub(crate) fn uart_echo() -> Outcome {
 pub(crate) fn long_output() -> Outcome {
     static DONE: AtomicUsize = AtomicUsize::new(0);
     fn write(_: usize) {
-        let me = smp::this_hart();
+        let me = machine::this_hart();
         for line in 0..200 {
             println!("hart {me} line {line:03} {}", "abcdefghijklmnopqrstuvwxyz".repeat(4));
         }
         DONE.fetch_add(1, Ordering::Release);
     }
-    for hart in 1..smp::harts() {
-        smp::run_on(hart, write, 0).map_err(|_| format!("hart {hart} is busy"))?;
+    for hart in 1..task::harts() {
+        run_on(hart, write, 0);
     }
     write(0);
-    while DONE.load(Ordering::Acquire) < smp::harts() {}
+    while DONE.load(Ordering::Acquire) < task::harts() {}
     Ok(())
 }
 
@@ -384,10 +380,10 @@ pub(crate) fn return_while_others_print() -> Outcome {
             println!("still here");
         }
     }
-    for hart in 1..smp::harts() {
-        smp::run_on(hart, write_forever, 0).map_err(|_| format!("hart {hart} is busy"))?;
+    for hart in 1..task::harts() {
+        run_on(hart, write_forever, 0);
     }
-    while STARTED.load(Ordering::Acquire) + 1 < smp::harts() {}
+    while STARTED.load(Ordering::Acquire) + 1 < task::harts() {}
     Ok(())
 }
 

@@ -10,15 +10,18 @@
 
 extern crate alloc;
 
+mod embassy;
 mod faults;
 mod heap;
 mod interrupts;
 mod map;
 mod panics;
+mod tasks;
 
-use alloc::{format, string::String};
+use alloc::{boxed::Box, format, string::String};
+use core::pin::Pin;
 
-use wakeful::println;
+use wakeful::{println, task};
 
 /// What a case returns: what was wrong.
 type Outcome = Result<(), String>;
@@ -61,32 +64,50 @@ const CASES: &[Case] = &[
     ("nested-interrupts", interrupts::nested),
     ("device-interrupt", interrupts::device),
     ("ipi", interrupts::ipi),
-    ("wake-from-another-hart", interrupts::wake_from_another_hart),
     ("uart-echo", interrupts::uart_echo),
     ("long-output", interrupts::long_output),
+    ("critical-section", embassy::critical_section),
     ("log-levels", log_levels),
 ];
 
+type AsyncCase = (&'static str, fn() -> Pin<Box<dyn Future<Output = Outcome>>>);
+
+/// Those that wait for something.
+const ASYNC_CASES: &[AsyncCase] = &[
+    ("embassy-tasks", || Box::pin(embassy::tasks())),
+    ("embassy-time", || Box::pin(embassy::time())),
+    ("embassy-timeouts", || Box::pin(embassy::timeouts())),
+    ("embassy-combinators", || Box::pin(embassy::combinators())),
+    ("embassy-interrupts", || Box::pin(embassy::interrupts())),
+    ("wake-from-another-hart", || Box::pin(interrupts::wake_from_another_hart())),
+    ("tasks", || Box::pin(tasks::life())),
+    ("sleeps", || Box::pin(tasks::sleeps())),
+    ("latency", || Box::pin(tasks::latency())),
+    ("cancel", || Box::pin(tasks::cancel())),
+    ("wakers", || Box::pin(tasks::wakers())),
+    ("relay", || Box::pin(tasks::relay())),
+    ("storm", || Box::pin(tasks::storm())),
+];
+
 #[wakeful::main]
-fn main() -> Outcome {
+async fn main() -> Outcome {
     let wanted = wakeful::arguments().find_map(|word| word.strip_prefix("case="));
-    let case = wanted.and_then(|wanted| CASES.iter().find(|(name, _)| *name == wanted));
-    match case {
-        Some((name, case)) => {
-            println!("case {name}");
-            case()?;
-            println!("case {name} passed");
-            Ok(())
-        }
-        None => {
-            println!("cases (choose one with the boot arguments `-- case=NAME`):");
-            CASES.iter().for_each(|(name, _)| println!("  {name}"));
-            match wanted {
-                Some(name) => Err(format!("there is no case {name}")),
-                None => Ok(()),
-            }
-        }
+    let Some(wanted) = wanted else {
+        println!("cases (choose one with the boot arguments `-- case=NAME`):");
+        let names = CASES.iter().map(|case| case.0).chain(ASYNC_CASES.iter().map(|case| case.0));
+        names.for_each(|name| println!("  {name}"));
+        return Ok(());
+    };
+    println!("case {wanted}");
+    if let Some((_, case)) = CASES.iter().find(|case| case.0 == wanted) {
+        case()?;
+    } else if let Some((_, case)) = ASYNC_CASES.iter().find(|case| case.0 == wanted) {
+        case().await?;
+    } else {
+        return Err(format!("there is no case {wanted}"));
     }
+    println!("case {wanted} passed");
+    Ok(())
 }
 
 fn log_levels() -> Outcome {
@@ -95,6 +116,11 @@ fn log_levels() -> Outcome {
     log::info!(target: "other", "info of another target");
     log::warn!(target: "other", "warning of another target");
     Ok(())
+}
+
+/// Has another hart do something, after what it was sent before.
+fn run_on(hart: usize, work: fn(usize), word: usize) {
+    task::spawn_on(hart, async move { work(word) }).detach();
 }
 
 /// Fails a case unless `holds`.

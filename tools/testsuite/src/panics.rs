@@ -7,10 +7,10 @@ use core::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use wakeful::{println, smp};
+use wakeful::{println, task};
 use wakeful_hal::{sync, timer, trap};
 
-use crate::Outcome;
+use crate::{Outcome, run_on};
 
 /// Far enough from here that the backtrace has a story to tell.
 #[inline(never)]
@@ -70,7 +70,7 @@ pub(crate) fn while_main_returns() -> Outcome {
             f.write_str("slowly")
         }
     }
-    smp::run_on(1, |_| panic!("{Slow}"), 0).map_err(|_| String::from("hart 1 is busy"))?;
+    run_on(1, |_| panic!("{Slow}"), 0);
     while PANICKING.load(Ordering::Acquire) == 0 {}
     Ok(())
 }
@@ -92,11 +92,11 @@ pub(crate) fn on_all_harts() -> Outcome {
     static READY: AtomicUsize = AtomicUsize::new(0);
     fn meet_and_panic(_: usize) {
         READY.fetch_add(1, Ordering::SeqCst);
-        while READY.load(Ordering::SeqCst) < smp::harts() {}
+        while READY.load(Ordering::SeqCst) < task::harts() {}
         panic!("all together");
     }
-    for hart in 1..smp::harts() {
-        smp::run_on(hart, meet_and_panic, 0).map_err(|_| String::from("a hart is busy"))?;
+    for hart in 1..task::harts() {
+        run_on(hart, meet_and_panic, 0);
     }
     meet_and_panic(0);
     Ok(())

@@ -29,9 +29,10 @@ fn expand(attribute: Tokens, item: Tokens) -> syn::Result<Tokens> {
         return Err(Error::new(signature.generics.span(), "main cannot be generic"));
     }
     let name = &signature.ident;
-    let call = match signature.asyncness {
-        Some(_) => quote!(::wakeful::__private::block_on(#name())),
-        None => quote!(#name()),
+    let exit_code = quote!(::wakeful::__private::MainResult::exit_code);
+    let run = match signature.asyncness {
+        Some(_) => quote!(::wakeful::__private::run(async { #exit_code(#name().await) })),
+        None => quote!(#exit_code(#name())),
     };
     let heap = match heap {
         Some(heap) => quote! {
@@ -46,7 +47,7 @@ fn expand(attribute: Tokens, item: Tokens) -> syn::Result<Tokens> {
         const _: () = {
             #[unsafe(no_mangle)]
             fn __wakeful_main() -> u8 {
-                ::wakeful::__private::MainResult::exit_code(#call)
+                #run
             }
 
             #heap
@@ -83,9 +84,10 @@ mod tests {
 
     #[test]
     fn drives_async_and_plain_main() {
-        assert!(expanded("", "async fn main() {}").unwrap().contains("block_on (main ())"));
+        let asynchronous = expanded("", "async fn main() {}").unwrap();
+        assert!(asynchronous.contains("run (async") && asynchronous.contains("main () . await"));
         let plain = expanded("", "fn start() -> Result<(), E> {}").unwrap();
-        assert!(!plain.contains("block_on") && plain.contains("start ()"));
+        assert!(!plain.contains("run (async") && plain.contains("start ()"));
     }
 
     #[test]

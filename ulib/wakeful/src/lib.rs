@@ -19,7 +19,8 @@
 //!
 //! # Features
 //!
-//! None is on by default, and what is off is not in the image: `allocator`, `talc`, `log`, `smp`.
+//! None is on by default, and what is off is not in the image: `allocator`, `talc`,
+//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`.
 //! What each does is said beside it in `Cargo.toml`.
 
 #![no_std]
@@ -27,14 +28,22 @@
 #[cfg(feature = "allocator")]
 #[doc(inline)]
 pub use wakeful_alloc as alloc;
+#[cfg(feature = "embassy")]
+#[doc(inline)]
+pub use wakeful_embassy as embassy;
 #[doc(inline)]
 pub use wakeful_hal::power::{off, reboot};
 pub use wakeful_macros::main;
 #[doc(inline)]
 pub use wakeful_runtime::arguments;
-#[cfg(feature = "smp")]
+#[cfg(feature = "sync")]
 #[doc(inline)]
-pub use wakeful_runtime::smp;
+pub use wakeful_sync as sync;
+#[cfg(feature = "executor")]
+pub use wakeful_task as task;
+#[cfg(feature = "timer")]
+#[doc(inline)]
+pub use wakeful_time as time;
 
 /// The machine that this image finds itself on: memory, harts, clocks, as its device tree tells.
 pub mod machine {
@@ -75,7 +84,7 @@ macro_rules! println {
 /// For `#[wakeful::main]` alone.
 #[doc(hidden)]
 pub mod __private {
-    pub use wakeful_runtime::{MainResult, block_on};
+    pub use wakeful_runtime::{MainResult, run};
 
     pub use crate::__default_heap as default_heap;
 }

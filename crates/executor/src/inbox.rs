@@ -1,0 +1,99 @@
+//! Where tasks come in that were woken by interrupts, by other harts, or from outside.
+//!
+//! One word: empty, asleep, or the newest of a chain of tasks. Anybody pushes, the hart alone takes
+//! all. That sleep is a value of the same word makes the question "must it be interrupted?" part of the
+//! push: there is no second flag to be read too early, and no fence.
+//!
+//! A stack and not a queue with a tail (Vyukov's), because a pusher that is interrupted in the middle
+//! must not keep the interrupt handler, or the hart, waiting: here all before the exchange is private.
+
+use core::ptr::{self, NonNull};
+
+use crate::{
+    atomic::{AtomicPtr, Ordering},
+    task::Header,
+};
+
+pub(crate) struct Inbox(AtomicPtr<Header>);
+
+/// The hart sleeps, or is about to: who pushes must interrupt it.
+const ASLEEP: *mut Header = ptr::without_provenance_mut(1);
+
+impl Inbox {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Puts a task in. Returns whether the hart must be interrupted.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the task's link (has set `QUEUED`).
+    pub(crate) unsafe fn push(&self, task: NonNull<Header>) -> bool {
+        let mut newest = self.0.load(Ordering::Relaxed);
+        loop {
+            let rest = if newest == ASLEEP { ptr::null_mut() } else { newest };
+            // SAFETY: the link is ours until the exchange.
+            unsafe { task.as_ref().next.set(rest) };
+            let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+            match self.0.compare_exchange_weak(newest, task.as_ptr(), success, failure) {
+                Ok(_) => return newest == ASLEEP,
+                Err(other) => newest = other,
+            }
+        }
+    }
+
+    /// Whether a look inside is worth while.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes all tasks out, the oldest first, and ends the sleep. For the hart alone.
+    pub(crate) fn take(&self) -> Chain {
+        let mut newest = self.0.swap(ptr::null_mut(), Ordering::Acquire);
+        if newest == ASLEEP {
+            newest = ptr::null_mut();
+        }
+        let mut oldest = ptr::null_mut();
+        while let Some(task) = NonNull::new(newest) {
+            // SAFETY: the chain is ours.
+            unsafe {
+                newest = task.as_ref().next.get();
+                task.as_ref().next.set(oldest);
+            }
+            oldest = task.as_ptr();
+        }
+        Chain(oldest)
+    }
+
+    /// Falls asleep, unless there is something inside. For the hart alone; it may ask again while
+    /// asleep.
+    pub(crate) fn sleep(&self) -> bool {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        match self.0.compare_exchange(ptr::null_mut(), ASLEEP, success, failure) {
+            Ok(_) => true,
+            Err(other) => other == ASLEEP,
+        }
+    }
+}
+
+/// Tasks taken out of an inbox.
+pub(crate) struct Chain(*mut Header);
+
+impl Iterator for Chain {
+    type Item = NonNull<Header>;
+
+    fn next(&mut self) -> Option<NonNull<Header>> {
+        let task = NonNull::new(self.0)?;
+        // SAFETY: the chain is ours.
+        self.0 = unsafe { task.as_ref().next.get() };
+        Some(task)
+    }
+}

@@ -1,0 +1,150 @@
+//! The state of a task: one word, changed by read-modify-writes only.
+//!
+//! ```text
+//!    31   30 ... 12     11       10       9      8     7      6     5..3     2      1       0
+//! QUEUED generation RENOTIFY DETACHED VACANT LIMBO WAITER HANDLE level ABORTED CANCEL COMPLETE
+//! ```
+//!
+//! `QUEUED` is a lock as well: who sets it owns the header's `next`, `home` and `poll` and must put
+//! the task into a queue; who takes the task out of the queue reads them and clears the bit. So a task
+//! is in one queue at most, and a wake is one `fetch_or`: if the bit was set, somebody has yet to
+//! poll, and will see what this waker's owner wrote, because all changes are read-modify-writes.
+
+use crate::atomic::{AtomicU32, Ordering};
+
+/// The future is gone. Unless `ABORTED`, its output is there until the handle takes it.
+pub(crate) const COMPLETE: u32 = 1 << 0;
+/// Somebody wants the future dropped.
+pub(crate) const CANCEL: u32 = 1 << 1;
+/// The future was dropped before it was done.
+pub(crate) const ABORTED: u32 = 1 << 2;
+/// Urgency, 0 the most: the level of the queue that the next wake puts the task into.
+pub(crate) const LEVEL: u32 = 0b111 << LEVEL_SHIFT;
+pub(crate) const LEVEL_SHIFT: u32 = 3;
+/// There is a `JoinHandle`: it releases the slot, or leaves that to the completion.
+pub(crate) const HANDLE: u32 = 1 << 6;
+/// `aux` holds the waker of who waits at the handle. The handle sets it; once `COMPLETE` is there
+/// too, `aux` belongs to the completion until that clears the bit.
+pub(crate) const WAITER: u32 = 1 << 7;
+/// A vacant slot that belongs to the queue it is in: who pops it puts it on the free list.
+pub(crate) const LIMBO: u32 = 1 << 8;
+/// No task is here. The slot is on a free list, unless `LIMBO`.
+pub(crate) const VACANT: u32 = 1 << 9;
+/// A poll is under way on a stack that has been set aside: it must not be polled now.
+pub(crate) const DETACHED: u32 = 1 << 10;
+/// It was popped while `DETACHED`: it must be polled again when that poll is over.
+pub(crate) const RENOTIFY: u32 = 1 << 11;
+/// In a queue, or about to be put there.
+pub(crate) const QUEUED: u32 = 1 << 31;
+
+/// What keeps a popped task from just being polled. In the lower 11 bits: an operand of one instruction.
+pub(crate) const SPECIAL: u32 = COMPLETE | CANCEL | LIMBO | VACANT | DETACHED;
+
+const GENERATION_SHIFT: u32 = 12;
+const GENERATION: u32 = !(QUEUED | ((1 << GENERATION_SHIFT) - 1));
+
+/// How often the slot has been used before, modulo 2^19: tells tasks in one slot apart.
+pub(crate) const fn generation(state: u32) -> u32 {
+    (state & GENERATION) >> GENERATION_SHIFT
+}
+
+/// A vacant slot for the next task, still in whatever queue it is in.
+const fn vacated(state: u32) -> u32 {
+    let next = state.wrapping_add(1 << GENERATION_SHIFT) & GENERATION;
+    (state & (QUEUED | LEVEL)) | next | VACANT
+}
+
+pub(crate) struct State(AtomicU32);
+
+impl State {
+    #[cfg(not(loom))]
+    pub(crate) const fn new(value: u32) -> Self {
+        Self(AtomicU32::new(value))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new(value: u32) -> Self {
+        Self(AtomicU32::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// A wake. If `QUEUED` was not set before, the caller must queue the task.
+    #[inline(always)]
+    pub(crate) fn queue(&self) -> u32 {
+        self.0.fetch_or(QUEUED, Ordering::AcqRel)
+    }
+
+    /// The task has been taken out of its queue. A read-modify-write and not a store, so that it reads
+    /// every wake that it makes good for, and the poll sees what was written before those.
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> u32 {
+        // The bit is set, so subtracting clears it, and is one instruction everywhere.
+        // The bit is set: subtracting clears it, and is one instruction everywhere.
+        self.0.fetch_sub(QUEUED, Ordering::AcqRel)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, bits: u32) -> u32 {
+        self.0.fetch_or(bits, Ordering::AcqRel)
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(&self, bits: u32) -> u32 {
+        self.0.fetch_and(!bits, Ordering::AcqRel)
+    }
+
+    /// Claims a slot of a pool, unless it has a task or is still in a queue. Returns the state before.
+    pub(crate) fn claim(&self) -> Option<u32> {
+        let is_free = |old: u32| old & (VACANT | QUEUED) == VACANT;
+        self.update(|old| is_free(old).then_some(old | QUEUED)).ok()
+    }
+
+    /// Makes a vacant slot, claimed by [`queue`](Self::queue), a task that is still queued. A store
+    /// will do: nobody but wakers knows of the slot, and they would set the bit that is set.
+    #[inline(always)]
+    pub(crate) fn occupy(&self, vacant: u32, bits: u32) {
+        self.0.store((vacant & GENERATION) | bits | QUEUED, Ordering::Release);
+    }
+
+    /// Applies `change` until it sticks, or gives `None`. Returns the state before.
+    #[inline]
+    pub(crate) fn update(&self, change: impl Fn(u32) -> Option<u32>) -> Result<u32, u32> {
+        let mut old = self.load();
+        loop {
+            let Some(new) = change(old) else { return Err(old) };
+            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(old),
+                Err(other) => old = other,
+            }
+        }
+    }
+
+    /// The task is over and nobody looks at it any more: a vacant slot. If `unless` bits are set, only
+    /// `HANDLE` is cleared. Returns the state before.
+    #[inline]
+    pub(crate) fn vacate(&self, slot: Vacated, unless: u32) -> u32 {
+        let new = |old: u32| match slot {
+            _ if old & unless != 0 => old & !HANDLE,
+            Vacated::Free if old & QUEUED != 0 => vacated(old) | LIMBO,
+            Vacated::Free | Vacated::Static => vacated(old),
+            Vacated::InLimbo => vacated(old) | QUEUED | LIMBO,
+        };
+        let (Ok(old) | Err(old)) = self.update(|old| Some(new(old)));
+        old
+    }
+}
+
+/// What becomes of a slot that is vacated.
+#[derive(Clone, Copy)]
+pub(crate) enum Vacated {
+    /// The caller puts it on a free list, unless it is still in a queue: then it is in limbo.
+    Free,
+    /// It is in limbo. If it was in no queue, the caller puts it into one.
+    InLimbo,
+    /// It is on no list: whoever wants it looks at its state.
+    Static,
+}

@@ -1,0 +1,90 @@
+//! Time: instants, sleeping, timeouts and intervals, on each hart's own timer.
+//!
+//! A hart is interrupted when the first of its deadlines has come, and at no other time: there is no
+//! tick. Deadlines are those of the machine's counter (10 MHz in QEMU, 4 MHz on a VisionFive 2), exactly.
+//!
+//! ```ignore
+//! time::sleep(Duration::from_millis(5)).await;
+//!
+//! let answer = time::timeout(Duration::from_secs(1), ask()).await?;
+//!
+//! let mut every_second = time::interval(Duration::from_secs(1));
+//! loop {
+//!     every_second.tick().await;
+//! }
+//! ```
+//!
+//! Owns the timers of all harts and what their timer interrupts do. Needs the scheduler, and frames for
+//! the timers of harts other than the first.
+
+#![no_std]
+
+mod instant;
+mod interval;
+mod machine;
+mod timeout;
+
+use core::future::Future;
+#[doc(no_inline)]
+pub use core::time::Duration;
+
+pub use instant::Instant;
+pub use interval::{Interval, MissedTicks, interval, interval_at};
+pub use machine::{MachineClock, prepare_hart, start};
+pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
+
+/// Waits until a moment has come: what [`sleep`] and [`sleep_until`] return. See
+/// [`wakeful_timer::Sleep`].
+pub type Sleep = wakeful_timer::Sleep<MachineClock>;
+
+/// Waits for that long: never less, and longer by the time until the hart takes the interrupt and more
+/// urgent tasks had their turns.
+///
+/// # Cancellation
+///
+/// Nothing is left behind.
+pub fn sleep(duration: Duration) -> Sleep {
+    sleep_until(Instant::now().saturating_add(duration))
+}
+
+/// Waits until that moment. If it has passed, it is ready at once.
+///
+/// # Cancellation
+///
+/// Nothing is left behind.
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep::until(deadline.ticks())
+}
+
+/// Waits for a while that is up to an eighth longer than `duration`.
+///
+/// For what is usually cancelled, such as the timeouts of connections: such deadlines fall on few
+/// moments, so that many of them cost one interrupt.
+///
+/// # Cancellation
+///
+/// Nothing is left behind.
+pub fn sleep_coarse(duration: Duration) -> Sleep {
+    let now = Instant::now();
+    let deadline = now.saturating_add(duration);
+    Sleep::until(wakeful_timer::coarse(now.ticks(), deadline.ticks()))
+}
+
+/// Waits for what never comes, or for `deadline` if there is one.
+///
+/// # Cancellation
+///
+/// Nothing is left behind.
+pub fn sleep_until_some(deadline: Option<Instant>) -> impl Future<Output = ()> {
+    Sleep::until(deadline.map_or(wakeful_timer::NEVER, Instant::ticks))
+}
+
+/// How many sleeps wait on the timers of a hart.
+///
+/// # Panics
+///
+/// If there is no such hart.
+pub fn pending_on(hart: usize) -> usize {
+    assert!(hart < wakeful_task::harts(), "there is no hart {hart}");
+    machine::timers_of(hart).pending()
+}
