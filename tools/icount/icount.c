@@ -1,18 +1,30 @@
 /*
- * A QEMU plugin that counts guest instructions while the guest runs: on all harts together, and between two marks on
- * the hart that passes them.
+ * A QEMU plugin that counts guest instructions while the guest runs: on all harts together, until
+ * two places are reached for the first time, and each time a mark is passed.
  *
- *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR]
+ *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR][,mark=0xADDR]
  *
- * FILE is mapped shared and starts with three counts, 64 bits each, in the byte order of this
+ * FILE is mapped shared and starts with four counts, 64 bits each, in the byte order of this
  * computer:
  *
  *     0   instructions so far, on all harts
  *     8   instructions of the first hart that comes to `from`, until then (0: none has)
  *     16  instructions of the first hart that comes to `to`, until then (0: none has)
+ *     24  how often a hart has come to `mark`
+ *
+ * Behind them, if there is a `mark`, follows a record of five such numbers for each time, for the
+ * first MOST_RECORDS times:
+ *
+ *     0   the hart
+ *     8   its instructions until then, the one at `mark` not included
+ *     16  atomic read-modify-write instructions (AMO) among them
+ *     24  load-reserved (LR) among them
+ *     32  store-conditional (SC) among them, those that failed included
  *
  * Instructions are counted by translated block, when a block is entered: a block that a trap leaves
- * early counts whole.
+ * early counts whole. At `from`, `to` and `mark` what is left of the block is taken off again, so
+ * between two of them the count is exact unless there is a trap. Atomic instructions are counted one
+ * by one.
  *
  * Only calls that the plugin interfaces of QEMU 7.2 and QEMU 10 have in common are used, so one
  * source serves both; -DAPI=N says which one to ask for. They are declared here: distributions do
@@ -35,33 +47,55 @@ struct qemu_plugin_insn;
 enum callback_flags { NO_REGISTERS };
 typedef void (*on_execution)(unsigned hart, void *data);
 
+/* What QEMU tells about itself; its structure goes on behind this. */
+struct qemu_info {
+    const char *target;
+    struct {
+        int oldest, newest;
+    } interface;
+};
+
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, on_execution, enum callback_flags, void *);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, on_execution, enum callback_flags, void *);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
+size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *);
+/* Its type depends on QEMU: see `encoding`. */
+void qemu_plugin_insn_data(void);
 
 EXPORT int qemu_plugin_version = API;
 
-enum { TOTAL, FROM, TO, COUNTS };
-static uint64_t *counts;           /* the shared file */
-static uint64_t addresses[COUNTS]; /* of the marks; 0: not wanted */
+enum { TOTAL, FROM, TO, MARKS, COUNTS };
+enum { MOST_RECORDS = 1 << 18 };
+enum kind { INSTRUCTIONS, AMO, LR, SC, KINDS };
 
-enum { MOST_HARTS = 512 };          /* QEMU's virt takes as many */
-static uint64_t of_hart[MOST_HARTS]; /* each written by its own hart only */
+struct record {
+    uint64_t hart, count[KINDS];
+};
+static struct {
+    uint64_t counts[COUNTS];
+    struct record records[];
+} *shared; /* the file */
+
+static uint64_t addresses[COUNTS]; /* of `from`, `to` and `mark`; 0: not wanted */
+static int interface;              /* the newest one of this QEMU */
+
+enum { MOST_HARTS = 512 };                   /* QEMU's virt takes as many */
+static uint64_t of_hart[MOST_HARTS][KINDS]; /* each written by its own hart only */
 
 static void on_block(unsigned hart, void *instructions)
 {
-    of_hart[hart % MOST_HARTS] += (uintptr_t)instructions;
-    __atomic_fetch_add(&counts[TOTAL], (uintptr_t)instructions, __ATOMIC_RELAXED);
+    of_hart[hart % MOST_HARTS][INSTRUCTIONS] += (uintptr_t)instructions;
+    __atomic_fetch_add(&shared->counts[TOTAL], (uintptr_t)instructions, __ATOMIC_RELAXED);
 }
 
 /* The whole block has been counted already: `rest` of its instructions have not run yet. */
 static void reach(int mark, unsigned hart, void *rest)
 {
-    uint64_t unset = 0, before = of_hart[hart % MOST_HARTS] - (uintptr_t)rest;
-    __atomic_compare_exchange_n(&counts[mark], &unset, before, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    uint64_t unset = 0, before = of_hart[hart % MOST_HARTS][INSTRUCTIONS] - (uintptr_t)rest;
+    __atomic_compare_exchange_n(&shared->counts[mark], &unset, before, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 static void on_from(unsigned hart, void *rest)
@@ -72,6 +106,54 @@ static void on_from(unsigned hart, void *rest)
 static void on_to(unsigned hart, void *rest)
 {
     reach(TO, hart, rest);
+}
+
+static void on_mark(unsigned hart, void *rest)
+{
+    uint64_t number = __atomic_fetch_add(&shared->counts[MARKS], 1, __ATOMIC_RELAXED);
+    if (number >= MOST_RECORDS)
+        return;
+    struct record *record = &shared->records[number];
+    record->hart = hart;
+    memcpy(record->count, of_hart[hart % MOST_HARTS], sizeof record->count);
+    record->count[INSTRUCTIONS] -= (uintptr_t)rest;
+}
+
+static void on_atomic(unsigned hart, void *kind)
+{
+    of_hart[hart % MOST_HARTS][(uintptr_t)kind]++;
+}
+
+/* The instruction's bits; 0 for a compressed one. */
+static uint32_t encoding(const struct qemu_plugin_insn *insn)
+{
+    uint32_t bits = 0;
+    if (qemu_plugin_insn_size(insn) != sizeof bits)
+        return bits;
+    if (interface < 3) { /* since interface 3 (QEMU 9.1) it copies */
+        const void *(*data)(const struct qemu_plugin_insn *) = (void *)qemu_plugin_insn_data;
+        memcpy(&bits, data(insn), sizeof bits);
+    } else {
+        size_t (*copy)(const struct qemu_plugin_insn *, void *, size_t) = (void *)qemu_plugin_insn_data;
+        copy(insn, &bits, sizeof bits);
+    }
+    return bits;
+}
+
+/* Of an instruction of the major opcode AMO (0x2f) the five highest bits tell what it is. Unlike the
+ * two others, all that remain read and write memory at once. */
+static enum kind kind(uint32_t bits)
+{
+    if ((bits & 0x7f) != 0x2f)
+        return INSTRUCTIONS;
+    switch (bits >> 27) {
+    case 2:
+        return LR;
+    case 3:
+        return SC;
+    default:
+        return AMO;
+    }
 }
 
 static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
@@ -87,13 +169,20 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_from, NO_REGISTERS, rest);
         if (addresses[TO] && address == addresses[TO])
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_to, NO_REGISTERS, rest);
+        if (!addresses[MARKS])
+            continue;
+        if (address == addresses[MARKS])
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, NO_REGISTERS, rest);
+        enum kind which = kind(encoding(insn));
+        if (which != INSTRUCTIONS)
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_atomic, NO_REGISTERS, (void *)which);
     }
 }
 
-EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
+EXPORT int qemu_plugin_install(plugin_id id, const struct qemu_info *info, int argc, char **argv)
 {
     const char *path = NULL;
-    (void)info;
+    interface = info->interface.newest;
     for (int i = 0; i < argc; i++) {
         if (!strncmp(argv[i], "out=", 4))
             path = argv[i] + 4;
@@ -101,14 +190,17 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
             addresses[FROM] = strtoull(argv[i] + 5, NULL, 0);
         else if (!strncmp(argv[i], "to=", 3))
             addresses[TO] = strtoull(argv[i] + 3, NULL, 0);
+        else if (!strncmp(argv[i], "mark=", 5))
+            addresses[MARKS] = strtoull(argv[i] + 5, NULL, 0);
         else
-            return fprintf(stderr, "icount: unknown argument %s; there are out=, from=, to=\n", argv[i]), -1;
+            return fprintf(stderr, "icount: unknown argument %s; there are out=, from=, to=, mark=\n", argv[i]), -1;
     }
+    size_t size = sizeof *shared + (addresses[MARKS] ? MOST_RECORDS * sizeof(struct record) : 0);
     int file = path ? open(path, O_RDWR | O_CREAT | O_TRUNC, 0644) : -1;
-    if (file < 0 || ftruncate(file, COUNTS * sizeof *counts))
+    if (file < 0 || ftruncate(file, size))
         return fprintf(stderr, "icount: cannot write %s\n", path ? path : "without out=FILE"), -1;
-    counts = mmap(NULL, COUNTS * sizeof *counts, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (counts == MAP_FAILED)
+    shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (shared == MAP_FAILED)
         return perror("icount: mmap"), -1;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
     return 0;

@@ -122,7 +122,7 @@ fn judge(case: &Case, ending: Ending, progress: &Progress<'_>, text: &str) -> Re
 }
 
 /// Reads in a thread of its own, so that the reader's owner can keep an eye on the time.
-fn pieces(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+pub(crate) fn pieces(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];

@@ -15,7 +15,7 @@ const TESTSUITE: Image = Image::Package("testsuite", Profile::Release);
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    [boards(), faults(), panics(), runtime(), other_machines(), trees(), strangers()]
+    [boards(), faults(), panics(), runtime(), embassy(), other_machines(), trees(), strangers()]
         .into_iter()
         .flatten()
         .collect()
@@ -178,6 +178,35 @@ fn runtime() -> Vec<Case> {
             .sees("OpenSBI")
             .sees("rebooting")
             .ends_when_seen(),
+    ]
+}
+
+/// Embassy's ecosystem, and the critical section that it asks for: on one hart and on four.
+fn embassy() -> Vec<Case> {
+    let passes = |name, case: &str, passed| testsuite(name, case).never("panicked at").sees(passed);
+    let tasks = "case embassy-tasks passed";
+    let time = "case embassy-time passed";
+    let timeouts = "case embassy-timeouts passed";
+    let combinators = "case embassy-combinators passed";
+    vec![
+        passes("embassy::tasks", "embassy-tasks", tasks),
+        passes("embassy::tasks_4_harts", "embassy-tasks", tasks).smp(4),
+        passes("embassy::time", "embassy-time", time),
+        passes("embassy::time_4_harts", "embassy-time", time).smp(4),
+        // Ticks of 1 MHz, which are Embassy's, and no Sstc.
+        passes("embassy::time_sifive_u", "embassy-time", time).board("qemu-sifive-u"),
+        passes("embassy::timeouts", "embassy-timeouts", timeouts),
+        passes("embassy::timeouts_4_harts", "embassy-timeouts", timeouts).smp(4),
+        passes("embassy::combinators", "embassy-combinators", combinators),
+        passes("embassy::combinators_4_harts", "embassy-combinators", combinators).smp(4),
+        passes("embassy::interrupts", "embassy-interrupts", "case embassy-interrupts passed"),
+        passes("embassy::critical_section", "critical-section", "case critical-section passed"),
+        passes(
+            "embassy::critical_section_4_harts",
+            "critical-section",
+            "case critical-section passed",
+        )
+        .smp(4),
     ]
 }
 

@@ -14,13 +14,26 @@ pub(crate) struct Plugin {
     library: PathBuf,
 }
 
-/// What the plugin writes; see its source.
+/// Instructions up to two places; see the plugin's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Instructions before the first mark.
     pub(crate) from: u64,
     /// Instructions before the second mark.
     pub(crate) to: u64,
+}
+
+/// What one hart had executed when it came to the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) hart: u64,
+    pub(crate) instructions: u64,
+    /// Atomic read-modify-writes, by one instruction each.
+    pub(crate) amo: u64,
+    /// Load-reserved.
+    pub(crate) lr: u64,
+    /// Store-conditional.
+    pub(crate) sc: u64,
 }
 
 impl Plugin {
@@ -49,21 +62,49 @@ impl Plugin {
         Ok(Self { library })
     }
 
-    /// QEMU's arguments for counting into `out`, with marks at two addresses.
-    pub(crate) fn args(&self, out: &Path, from: u64, to: u64) -> [String; 2] {
+    /// QEMU's arguments for counting into `out`, with the addresses of the plugin's places: `from`,
+    /// `to`, `mark`.
+    pub(crate) fn args(&self, out: &Path, places: &[(&str, u64)]) -> [String; 2] {
         let (library, out) = (self.library.display(), out.display());
-        ["-plugin".into(), format!("{library},out={out},from={from:#x},to={to:#x}")]
+        let places = places.iter().map(|(place, address)| format!(",{place}={address:#x}"));
+        ["-plugin".into(), format!("{library},out={out}{}", places.collect::<String>())]
     }
+}
+
+/// Instructions so far, of a machine that may still be running.
+pub(crate) fn total(out: &Path) -> Result<u64> {
+    words(out)?.first().copied().with_context(|| format!("{} is too short", out.display()))
+}
+
+/// How often a hart came to the mark, in order.
+pub(crate) fn marks(out: &Path) -> Result<Vec<Mark>> {
+    let words = words(out)?;
+    let [_total, _from, _to, count, records @ ..] = words.as_slice() else {
+        bail!("{} is too short", out.display());
+    };
+    let records = records.as_chunks().0.iter();
+    let marks: Vec<Mark> = records
+        .map(|&[hart, instructions, amo, lr, sc]| Mark { hart, instructions, amo, lr, sc })
+        .take(usize::try_from(*count)?)
+        .collect();
+    if (marks.len() as u64) < *count {
+        bail!("there were {count} marks, and the plugin only keeps {}", marks.len());
+    }
+    Ok(marks)
+}
+
+/// All that the plugin wrote.
+fn words(out: &Path) -> Result<Vec<u64>> {
+    let bytes =
+        std::fs::read(out).with_context(|| format!("the plugin left no {}", out.display()))?;
+    Ok(bytes.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word)).collect())
 }
 
 impl Counts {
     /// Reads what the plugin wrote.
     pub(crate) fn read(out: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(out).with_context(|| format!("the plugin left no {}", out.display()))?;
-        let mut counts = bytes.as_chunks().0.iter().map(|&count| u64::from_ne_bytes(count));
-        let mut next = || counts.next().with_context(|| format!("{} is too short", out.display()));
-        let (_total, from, to) = (next()?, next()?, next()?);
+        let words = words(out)?;
+        let [_total, from, to, ..] = words[..] else { bail!("{} is too short", out.display()) };
         if from == 0 || to < from {
             bail!("the machine did not pass the marks in order: {from} and {to} instructions");
         }
@@ -81,20 +122,35 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
-    #[test]
-    fn counts_are_three_words() {
+    fn written<T>(words: &[u64], read: impl Fn(&Path) -> T) -> T {
         let folder = Scratch::new("icount").unwrap();
-        let read = |words: &[u64]| {
-            let file = folder.path().join("counts");
-            std::fs::write(
-                &file,
-                words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>(),
-            )
+        let file = folder.path().join("counts");
+        std::fs::write(&file, words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>())
             .unwrap();
-            Counts::read(&file)
-        };
-        assert_eq!(read(&[100, 30, 70]).unwrap().between(), 40);
-        assert!(read(&[100, 30, 0]).is_err());
-        assert!(read(&[100, 30]).is_err());
+        read(&file)
+    }
+
+    #[test]
+    fn counts_come_first() {
+        assert_eq!(written(&[100, 30, 70, 0], Counts::read).unwrap().between(), 40);
+        assert!(written(&[100, 30, 0, 0], Counts::read).is_err());
+        assert!(written(&[100, 30], Counts::read).is_err());
+        assert_eq!(written(&[100, 0, 0, 0], total).unwrap(), 100);
+    }
+
+    #[test]
+    fn marks_follow() {
+        let file = [9, 0, 0, 1, 3, 100, 4, 2, 1, 0, 0, 0, 0, 0];
+        let mark = Mark { hart: 3, instructions: 100, amo: 4, lr: 2, sc: 1 };
+        assert_eq!(written(&file, marks).unwrap(), [mark]);
+        let too_many = [9, 0, 0, 2, 3, 100, 4, 2, 1];
+        assert!(written(&too_many, marks).unwrap_err().to_string().contains("2 marks"));
+    }
+
+    #[test]
+    fn places_become_arguments() {
+        let plugin = Plugin { library: "lib.so".into() };
+        let args = plugin.args(Path::new("counts"), &[("from", 16), ("mark", 255)]);
+        assert_eq!(args, ["-plugin", "lib.so,out=counts,from=0x10,mark=0xff"]);
     }
 }

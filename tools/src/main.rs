@@ -65,8 +65,12 @@ enum Action {
     },
     /// Run the tests that need a machine: boots many, in QEMU
     Test(libtest_mimic::Arguments),
-    /// Measure size, speed and memory of hello against their limits; fails if one is exceeded
-    Bench,
+    /// Measure size, speed and memory; fails beyond a limit or above the last accepted measurements
+    Bench {
+        /// Accept what is measured now: write it to tools/baseline.toml
+        #[arg(long)]
+        update: bool,
+    },
     /// Make the flat image that boot loaders take (U-Boot: booti)
     Image {
         /// An image for riscv64, as cargo builds it
@@ -122,7 +126,7 @@ fn perform(action: Action) -> Result<i32> {
         }
         Action::Exec { elf, args } => run::boot(&elf, &args),
         Action::Test(args) => suite::run(&args),
-        Action::Bench => bench::run(),
+        Action::Bench { update } => bench::run(update),
         Action::Image { elf, output } => {
             let flat = with_elf(&elf, |elf| elf.flat())?;
             std::fs::write(&output, flat)

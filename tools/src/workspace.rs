@@ -66,6 +66,32 @@ pub(crate) fn apps() -> Result<Vec<String>> {
 
 /// Builds the package for the machine, with cargo's progress on stderr, and returns its ELF file.
 pub(crate) fn build(package: &str, profile: Profile) -> Result<PathBuf> {
+    let mut command = build_command(package);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    built(command, package)
+}
+
+/// Builds a release as projects outside of this repository do: without the flags of its
+/// `.cargo/config.toml`. Instead, the compiler may use these features of the processor.
+pub(crate) fn build_outside(package: &str, features: &[&str]) -> Result<PathBuf> {
+    let mut command = build_command(package);
+    let enabled: Vec<String> = features.iter().map(|feature| format!("+{feature}")).collect();
+    let flags = match enabled.as_slice() {
+        [] => String::new(),
+        enabled => format!("-Ctarget-feature={}", enabled.join(",")),
+    };
+    // Cargo takes flags from one place only, and even if it is empty this is the first.
+    command.arg("--release").env("CARGO_ENCODED_RUSTFLAGS", flags);
+    // Files of builds with other flags have the same names.
+    command
+        .arg("--target-dir")
+        .arg(work_folder()?.join(format!("build-rv64gc{}", features.concat())));
+    built(command, package)
+}
+
+fn build_command(package: &str) -> Command {
     let mut command = cargo();
     command.args([
         "build",
@@ -75,14 +101,13 @@ pub(crate) fn build(package: &str, profile: Profile) -> Result<PathBuf> {
         TARGET,
         "--message-format=json-render-diagnostics",
     ]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
-    let output = command
-        .args(build_std())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
+    command.args(build_std());
+    command
+}
+
+/// The executable that the command builds.
+fn built(mut command: Command, package: &str) -> Result<PathBuf> {
+    let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {
         bail!("`cargo build --package {package}` failed: cargo's message is above");
     }

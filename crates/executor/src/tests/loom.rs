@@ -110,9 +110,7 @@ unsafe impl Platform for P {
     /// smaller, and finds memory.
     fn allocate(layout: Layout) -> *mut u8 {
         let machine = machine();
-        let slot = machine.memory.borrow().first().map_or(0, |first| first.1.size());
-        let is_of_tasks =
-            slot != 0 && (layout.size() == slot || layout.size() == 4096 / slot * slot);
+        let is_of_tasks = machine.memory.borrow().first().is_some_and(|first| first.1 == layout);
         if is_of_tasks && !machine.slots.borrow().is_empty() {
             return core::ptr::null_mut();
         }
@@ -136,8 +134,8 @@ type Handle = JoinHandle<P, Tracked>;
 struct Tracked {
     dropped: Arc<AtomicUsize>,
     was_dropped: Arc<Mutex<bool>>,
-    /// Makes slots of tasks larger than those that stand for foreign wakers.
-    _padding: [usize; 16],
+    /// Tells the slots from those of the tasks that stand for foreign wakers: one fills a chunk.
+    _padding: [usize; 300],
 }
 
 impl Tracked {
@@ -145,7 +143,7 @@ impl Tracked {
         let machine = machine();
         machine.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dropped = Arc::clone(&machine.dropped);
-        Self { dropped, was_dropped: Arc::default(), _padding: [0; 16] }
+        Self { dropped, was_dropped: Arc::default(), _padding: [0; 300] }
     }
 }
 

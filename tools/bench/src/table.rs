@@ -1,0 +1,81 @@
+//! The tables: rows by contenders, then how we compare with the best of the others.
+
+use crate::race::{Lane, ratio_to_best};
+
+/// Who is compared with the others.
+pub(crate) const OURS: &str = "wakeful";
+
+/// The best peer's cost, at most: more is a missed gate.
+const GATE: f64 = 1.0;
+
+/// Where we are going.
+const GOAL: f64 = 0.7;
+
+const TITLE_WIDTH: usize = 34;
+
+/// The line above the rows.
+pub(crate) fn head(unit: &str, names: &[&str]) -> String {
+    let names: String = names.iter().map(|name| format!("{name:>11}")).collect();
+    format!("{unit:<TITLE_WIDTH$}{names}{:>15}", "to best peer")
+}
+
+/// One row: the figure of each contender, our ratio to the best peer, and the judgement on it.
+pub(crate) fn row(title: &str, lanes: &[Lane]) -> String {
+    let cell = |lane: &Lane| lane.figure().map_or_else(|| "-".to_owned(), number);
+    let cells: String = lanes.iter().map(|lane| format!("{:>11}", cell(lane))).collect();
+    let ratio = ratio(lanes);
+    let judged = ratio.map(|ratio| format!("{ratio:>14.2}x  {}", judgement(ratio)));
+    format!("{title:<TITLE_WIDTH$}{cells}{}", judged.unwrap_or_default())
+}
+
+/// Whether we are slower than the best peer in this row.
+pub(crate) fn misses_gate(lanes: &[Lane]) -> bool {
+    ratio(lanes).is_some_and(|ratio| ratio > GATE)
+}
+
+/// Ours to the best peer's, to two places: as it is printed, so it is judged.
+fn ratio(lanes: &[Lane]) -> Option<f64> {
+    ratio_to_best(lanes, OURS).map(|ratio| (ratio * 100.0).round() / 100.0)
+}
+
+fn judgement(ratio: f64) -> &'static str {
+    match ratio {
+        _ if ratio <= GOAL => "goal",
+        _ if ratio <= GATE => "ok",
+        _ => "GATE MISSED",
+    }
+}
+
+/// Three digits, more where the number is large.
+fn number(value: f64) -> String {
+    match value {
+        _ if value < 10.0 => format!("{value:.2}"),
+        _ if value < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_judged() {
+        let lane = |name, figure| Lane { name, rounds: vec![figure] };
+        let lanes = |ours| [lane("peer", 20.0), lane(OURS, ours), lane("slow", 1234.0)];
+        assert!(
+            row("x", &lanes(14.0)).ends_with("20.0       14.0       1234          0.70x  goal")
+        );
+        assert!(row("x", &lanes(20.0)).ends_with("1.00x  ok"));
+        assert!(row("x", &lanes(21.0)).ends_with("1.05x  GATE MISSED"));
+        assert!(misses_gate(&lanes(21.0)));
+        assert!(!misses_gate(&lanes(20.0)));
+        assert!(!misses_gate(&lanes(20.0)[..1]));
+    }
+
+    #[test]
+    fn who_has_no_such_thing_has_a_dash() {
+        let lanes = [Lane { name: OURS, rounds: Vec::new() }];
+        assert!(row("x", &lanes).ends_with(" -"));
+    }
+}
