@@ -22,8 +22,9 @@ run: ## build an example and boot it in QEMU
 test: ## everything: format, lints, tests on this computer, tests in QEMU
 	@$(READY_TO_TEST) tools/test.sh
 
-bench: ## measure against the limits
-	@$(READY) cargo wakeful bench
+bench: ## measure against the limits, then race against the peers on this computer
+	@$(READY) { status=0; cargo wakeful bench || status=1; echo; \
+		cargo run --quiet --release --package wakeful-bench --target host-tuple || status=1; exit $$status; }
 
 fuzz: ## feed broken device trees to the parser, for a minute
 	@$(READY) tools/fuzz.sh

@@ -155,6 +155,14 @@ if ! have cargo || ! libraries=$(target_libraries); then
     fi
 fi
 
+# --- Miri, which needs a nightly Rust. Without one, tests under Miri are left out.
+
+if [ "$purpose" = test ] && have rustup && rustup toolchain list | grep -q '^nightly' &&
+    ! cargo +nightly miri --version >/dev/null 2>&1; then
+    say "adding Miri to the nightly Rust"
+    rustup component add --toolchain nightly miri rust-src >&2 || say "rustup could not add it"
+fi
+
 # --- A newer QEMU, for tests of a CPU that older ones cannot play. Without it these tests are
 # ignored.
 

@@ -11,7 +11,7 @@ build_std=${WAKEFUL_BUILD_STD:+-Zbuild-std=$WAKEFUL_BUILD_STD}
 
 # The packages that can be tested on this computer: -p NAME …
 host_packages() {
-    for manifest in crates/*/Cargo.toml ulib/macros/Cargo.toml modules/log/Cargo.toml tools/Cargo.toml; do
+    for manifest in crates/*/Cargo.toml ulib/macros/Cargo.toml modules/log/Cargo.toml modules/sync/Cargo.toml tools/Cargo.toml tools/bench/Cargo.toml; do
         sed -n 's/^name = "\(.*\)"/-p \1/p' "$manifest" | head -1
     done
 }
@@ -42,7 +42,7 @@ fi
 # shellcheck disable=SC2046,SC2086
 if cargo clippy --version >/dev/null 2>&1; then
     stage "lints, for the machine" \
-        cargo clippy --quiet --workspace --exclude wakeful-tools --target $target $build_std -- -D warnings
+        cargo clippy --quiet --workspace --exclude wakeful-tools --exclude wakeful-bench --target $target $build_std -- -D warnings
     stage "lints, on this computer" \
         cargo clippy --quiet $(host_packages) --all-targets --target host-tuple -- -D warnings
 else
@@ -61,18 +61,28 @@ stage "each feature alone" each_feature
 
 # shellcheck disable=SC2086
 stage "documentation" env RUSTDOCFLAGS=-Dwarnings \
-    cargo doc --quiet --no-deps --workspace --exclude wakeful-tools --exclude testsuite --all-features --target $target $build_std
+    cargo doc --quiet --no-deps --workspace --exclude wakeful-tools --exclude wakeful-bench --exclude testsuite --exclude benchsuite --all-features --target $target $build_std
 
 # shellcheck disable=SC2046
 stage "tests on this computer" cargo test --quiet $(host_packages) --target host-tuple
 
+# Every interleaving of what the executor does on several harts. Optimised, as there are millions.
+stage "executor under loom" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+    cargo test --quiet --release -p wakeful-executor --lib --target host-tuple
+
 if cargo +nightly miri --version >/dev/null 2>&1; then
     host=$(rustc -vV | sed -n 's/^host: //p')
-    # Few random cases: Miri is a thousand times slower than the processor.
-    stage "memory under Miri" env MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 \
-        cargo +nightly miri test --quiet -p wakeful-memory --lib --target "$host"
+    under_miri() {
+        # Few random cases: Miri is a thousand times slower than the processor.
+        env MIRIFLAGS="-Zmiri-disable-isolation $2" PROPTEST_CASES=4 CARGO_TARGET_DIR=target/miri \
+            cargo +nightly miri test --quiet -p "$1" --lib --target "$host"
+    }
+    stage "memory under Miri" under_miri wakeful-memory ""
+    # Intrusive lists and wakers: the rules that allow for them.
+    stage "executor under Miri" under_miri wakeful-executor -Zmiri-tree-borrows
+    stage "timer under Miri" under_miri wakeful-timer -Zmiri-tree-borrows
 else
-    skip "memory under Miri" "there is no nightly Rust with Miri"
+    skip "tests under Miri" "there is no nightly Rust with Miri"
 fi
 
 stage "tests in QEMU" cargo wakeful test

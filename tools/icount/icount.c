@@ -2,7 +2,7 @@
  * A QEMU plugin that counts guest instructions while the guest runs: on all harts together, until
  * two places are reached for the first time, and each time a mark is passed.
  *
- *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR][,mark=0xADDR]
+ *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR][,mark=0xADDR]...[,firmware=0xADDR]
  *
  * FILE is mapped shared and starts with four counts, 64 bits each, in the byte order of this
  * computer:
@@ -10,16 +10,18 @@
  *     0   instructions so far, on all harts
  *     8   instructions of the first hart that comes to `from`, until then (0: none has)
  *     16  instructions of the first hart that comes to `to`, until then (0: none has)
- *     24  how often a hart has come to `mark`
+ *     24  how often a hart has come to a `mark`
  *
- * Behind them, if there is a `mark`, follows a record of five such numbers for each time, for the
+ * Behind them, if there is a `mark`, follows a record of seven such numbers for each time, for the
  * first MOST_RECORDS times:
  *
  *     0   the hart
- *     8   its instructions until then, the one at `mark` not included
- *     16  atomic read-modify-write instructions (AMO) among them
- *     24  load-reserved (LR) among them
- *     32  store-conditional (SC) among them, those that failed included
+ *     8   which `mark`: 0 for the first one of the command line
+ *     16  the hart's instructions until then, the one at `mark` not included
+ *     24  those of the firmware among them: in blocks below the address `firmware`
+ *     32  atomic read-modify-write instructions (AMO), not counting the firmware's
+ *     40  load-reserved (LR), likewise
+ *     48  store-conditional (SC), likewise, those that failed included
  *
  * Instructions are counted by translated block, when a block is entered: a block that a trap leaves
  * early counts whole. At `from`, `to` and `mark` what is left of the block is taken off again, so
@@ -31,6 +33,7 @@
  * not package QEMU's header.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -68,19 +71,22 @@ void qemu_plugin_insn_data(void);
 EXPORT int qemu_plugin_version = API;
 
 enum { TOTAL, FROM, TO, MARKS, COUNTS };
-enum { MOST_RECORDS = 1 << 18 };
-enum kind { INSTRUCTIONS, AMO, LR, SC, KINDS };
+enum { MOST_RECORDS = 1 << 18, MOST_MARKS = 8 };
+enum kind { INSTRUCTIONS, FIRMWARE, AMO, LR, SC, KINDS };
 
 struct record {
-    uint64_t hart, count[KINDS];
+    uint64_t hart, mark, count[KINDS];
 };
 static struct {
     uint64_t counts[COUNTS];
     struct record records[];
 } *shared; /* the file */
 
-static uint64_t addresses[COUNTS]; /* of `from`, `to` and `mark`; 0: not wanted */
-static int interface;              /* the newest one of this QEMU */
+static uint64_t addresses[MARKS]; /* of `from` and `to`; 0: not wanted */
+static uint64_t marks[MOST_MARKS];
+static size_t mark_count;
+static uint64_t firmware_end; /* nothing is the firmware's unless it is given */
+static int interface; /* the newest one of this QEMU */
 
 enum { MOST_HARTS = 512 };                   /* QEMU's virt takes as many */
 static uint64_t of_hart[MOST_HARTS][KINDS]; /* each written by its own hart only */
@@ -89,6 +95,12 @@ static void on_block(unsigned hart, void *instructions)
 {
     of_hart[hart % MOST_HARTS][INSTRUCTIONS] += (uintptr_t)instructions;
     __atomic_fetch_add(&shared->counts[TOTAL], (uintptr_t)instructions, __ATOMIC_RELAXED);
+}
+
+static void on_firmware_block(unsigned hart, void *instructions)
+{
+    of_hart[hart % MOST_HARTS][FIRMWARE] += (uintptr_t)instructions;
+    on_block(hart, instructions);
 }
 
 /* The whole block has been counted already: `rest` of its instructions have not run yet. */
@@ -108,15 +120,17 @@ static void on_to(unsigned hart, void *rest)
     reach(TO, hart, rest);
 }
 
-static void on_mark(unsigned hart, void *rest)
+/* `data`: what is left of the block, and behind it which mark. */
+static void on_mark(unsigned hart, void *data)
 {
     uint64_t number = __atomic_fetch_add(&shared->counts[MARKS], 1, __ATOMIC_RELAXED);
     if (number >= MOST_RECORDS)
         return;
     struct record *record = &shared->records[number];
     record->hart = hart;
+    record->mark = (uintptr_t)data % MOST_MARKS;
     memcpy(record->count, of_hart[hart % MOST_HARTS], sizeof record->count);
-    record->count[INSTRUCTIONS] -= (uintptr_t)rest;
+    record->count[INSTRUCTIONS] -= (uintptr_t)data / MOST_MARKS;
 }
 
 static void on_atomic(unsigned hart, void *kind)
@@ -160,7 +174,8 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
 {
     (void)id;
     size_t length = qemu_plugin_tb_n_insns(block);
-    qemu_plugin_register_vcpu_tb_exec_cb(block, on_block, NO_REGISTERS, (void *)length);
+    bool is_firmware = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, 0)) < firmware_end;
+    qemu_plugin_register_vcpu_tb_exec_cb(block, is_firmware ? on_firmware_block : on_block, NO_REGISTERS, (void *)length);
     for (size_t i = 0; i < length; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(block, i);
         uint64_t address = qemu_plugin_insn_vaddr(insn);
@@ -169,10 +184,11 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_from, NO_REGISTERS, rest);
         if (addresses[TO] && address == addresses[TO])
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_to, NO_REGISTERS, rest);
-        if (!addresses[MARKS])
+        if (!mark_count || is_firmware)
             continue;
-        if (address == addresses[MARKS])
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, NO_REGISTERS, rest);
+        for (size_t mark = 0; mark < mark_count; mark++)
+            if (address == marks[mark])
+                qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, NO_REGISTERS, (void *)((length - i) * MOST_MARKS + mark));
         enum kind which = kind(encoding(insn));
         if (which != INSTRUCTIONS)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_atomic, NO_REGISTERS, (void *)which);
@@ -190,12 +206,14 @@ EXPORT int qemu_plugin_install(plugin_id id, const struct qemu_info *info, int a
             addresses[FROM] = strtoull(argv[i] + 5, NULL, 0);
         else if (!strncmp(argv[i], "to=", 3))
             addresses[TO] = strtoull(argv[i] + 3, NULL, 0);
-        else if (!strncmp(argv[i], "mark=", 5))
-            addresses[MARKS] = strtoull(argv[i] + 5, NULL, 0);
+        else if (!strncmp(argv[i], "mark=", 5) && mark_count < MOST_MARKS)
+            marks[mark_count++] = strtoull(argv[i] + 5, NULL, 0);
+        else if (!strncmp(argv[i], "firmware=", 9))
+            firmware_end = strtoull(argv[i] + 9, NULL, 0);
         else
-            return fprintf(stderr, "icount: unknown argument %s; there are out=, from=, to=, mark=\n", argv[i]), -1;
+            return fprintf(stderr, "icount: unknown argument %s; there are out=, from=, to=, firmware=, and mark= up to %d times\n", argv[i], MOST_MARKS), -1;
     }
-    size_t size = sizeof *shared + (addresses[MARKS] ? MOST_RECORDS * sizeof(struct record) : 0);
+    size_t size = sizeof *shared + (mark_count ? MOST_RECORDS * sizeof(struct record) : 0);
     int file = path ? open(path, O_RDWR | O_CREAT | O_TRUNC, 0644) : -1;
     if (file < 0 || ftruncate(file, size))
         return fprintf(stderr, "icount: cannot write %s\n", path ? path : "without out=FILE"), -1;

@@ -9,8 +9,10 @@ mod baseline;
 mod hello;
 mod idle;
 mod limits;
+mod million;
 mod rows;
 mod table;
+mod throughput;
 
 use anyhow::Result;
 
@@ -24,10 +26,11 @@ pub(crate) fn run(update: bool) -> Result<i32> {
     machine::end_all_on_interrupt()?;
     let mut measured = Baseline::of_this_compiler()?;
 
-    let machine = hello::measure()?;
+    let mut machine = hello::measure()?;
+    machine.push(million::measure()?);
     machine.iter().for_each(|row| measured.set("machine", row.name, row.value));
-    let idle = idle::measure()?;
-    let machine: Vec<_> = machine.into_iter().chain(idle).collect();
+    machine.extend(idle::measure()?);
+    machine.extend(throughput::measure()?);
     print!("{}", table::of_machine(&machine));
     let mut missed = machine.iter().any(|row| row.value > row.gate);
 

@@ -15,10 +15,20 @@ const TESTSUITE: Image = Image::Package("testsuite", Profile::Release);
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    [boards(), faults(), panics(), runtime(), embassy(), other_machines(), trees(), strangers()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        boards(),
+        faults(),
+        panics(),
+        runtime(),
+        scheduler(),
+        embassy(),
+        other_machines(),
+        trees(),
+        strangers(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// `hello` on every board, and on unusual amounts of harts and memory. It prints facts in the order
@@ -178,6 +188,35 @@ fn runtime() -> Vec<Case> {
             .sees("OpenSBI")
             .sees("rebooting")
             .ends_when_seen(),
+    ]
+}
+
+/// Tasks and timers, on one hart and on four; with a timer of the hart's own, and through the firmware.
+fn scheduler() -> Vec<Case> {
+    let passes = |name, case: &str, passed| testsuite(name, case).never("panicked at").sees(passed);
+    let (tasks, sleeps) = ("case tasks passed", "case sleeps passed");
+    let (cancel, wakers) = ("case cancel passed", "case wakers passed");
+    let example = |name, package, last| {
+        Case::new(name, Image::Package(package, Profile::Release)).sees(last).never("panicked at")
+    };
+    let mut storm = passes("scheduler::storm", "storm seconds=60", "case storm passed").smp(4);
+    storm.deadline *= 3;
+    vec![
+        storm,
+        passes("scheduler::tasks", "tasks", tasks),
+        passes("scheduler::tasks_4_harts", "tasks", tasks).smp(4),
+        passes("scheduler::sleeps", "sleeps", sleeps),
+        passes("scheduler::sleeps_4_harts", "sleeps", sleeps).smp(4),
+        passes("scheduler::sleeps_without_sstc", "sleeps", sleeps).board("qemu-sifive-u").smp(5),
+        passes("scheduler::latency", "latency", "case latency passed"),
+        passes("scheduler::cancel", "cancel", cancel),
+        passes("scheduler::cancel_4_harts", "cancel", cancel).smp(4),
+        passes("scheduler::wakers", "wakers", wakers),
+        passes("scheduler::wakers_4_harts", "wakers", wakers).smp(4),
+        passes("scheduler::relay", "relay", "case relay passed").smp(4),
+        example("scheduler::example_timers", "timers", "ms: tick 7"),
+        example("scheduler::example_priorities", "priorities", "raised to Priority(level 0)"),
+        example("scheduler::example_smp", "smp", "hart 3: * ranges in").smp(4),
     ]
 }
 

@@ -27,7 +27,11 @@ pub(crate) struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) hart: u64,
+    /// Which mark, as they were given to the plugin.
+    pub(crate) mark: u64,
     pub(crate) instructions: u64,
+    /// Those of the firmware among them. The atomics below are not the firmware's.
+    pub(crate) firmware: u64,
     /// Atomic read-modify-writes, by one instruction each.
     pub(crate) amo: u64,
     /// Load-reserved.
@@ -63,7 +67,7 @@ impl Plugin {
     }
 
     /// QEMU's arguments for counting into `out`, with the addresses of the plugin's places: `from`,
-    /// `to`, `mark`.
+    /// `to`, any number of `mark`, and the end of the `firmware`.
     pub(crate) fn args(&self, out: &Path, places: &[(&str, u64)]) -> [String; 2] {
         let (library, out) = (self.library.display(), out.display());
         let places = places.iter().map(|(place, address)| format!(",{place}={address:#x}"));
@@ -76,7 +80,7 @@ pub(crate) fn total(out: &Path) -> Result<u64> {
     words(out)?.first().copied().with_context(|| format!("{} is too short", out.display()))
 }
 
-/// How often a hart came to the mark, in order.
+/// Each time that a hart came to a mark, in order.
 pub(crate) fn marks(out: &Path) -> Result<Vec<Mark>> {
     let words = words(out)?;
     let [_total, _from, _to, count, records @ ..] = words.as_slice() else {
@@ -84,7 +88,15 @@ pub(crate) fn marks(out: &Path) -> Result<Vec<Mark>> {
     };
     let records = records.as_chunks().0.iter();
     let marks: Vec<Mark> = records
-        .map(|&[hart, instructions, amo, lr, sc]| Mark { hart, instructions, amo, lr, sc })
+        .map(|&[hart, mark, instructions, firmware, amo, lr, sc]| Mark {
+            hart,
+            mark,
+            instructions,
+            firmware,
+            amo,
+            lr,
+            sc,
+        })
         .take(usize::try_from(*count)?)
         .collect();
     if (marks.len() as u64) < *count {
@@ -140,10 +152,10 @@ mod tests {
 
     #[test]
     fn marks_follow() {
-        let file = [9, 0, 0, 1, 3, 100, 4, 2, 1, 0, 0, 0, 0, 0];
-        let mark = Mark { hart: 3, instructions: 100, amo: 4, lr: 2, sc: 1 };
+        let file = [9, 0, 0, 1, 3, 1, 100, 7, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0];
+        let mark = Mark { hart: 3, mark: 1, instructions: 100, firmware: 7, amo: 4, lr: 2, sc: 1 };
         assert_eq!(written(&file, marks).unwrap(), [mark]);
-        let too_many = [9, 0, 0, 2, 3, 100, 4, 2, 1];
+        let too_many = [9, 0, 0, 2, 3, 0, 100, 0, 4, 2, 1];
         assert!(written(&too_many, marks).unwrap_err().to_string().contains("2 marks"));
     }
 

@@ -4,8 +4,6 @@
 mod on {
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-    use crate::platform::Platform;
-
     /// What a task did.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct TaskUsage {
@@ -13,7 +11,7 @@ mod on {
         pub polls: u32,
         /// How often it was woken. Waking a task that waits for its turn already does not count.
         pub wakes: u32,
-        /// How long its polls took, by [`Platform::now`].
+        /// How long its polls took, by [`Platform::now`](crate::Platform::now).
         pub time: u64,
     }
 
@@ -27,7 +25,7 @@ mod on {
         pub deliveries: u64,
         /// How often it fell asleep.
         pub sleeps: u64,
-        /// How long turns took, by [`Platform::now`].
+        /// How long turns took, by [`Platform::now`](crate::Platform::now).
         pub time: u64,
     }
 
@@ -86,13 +84,13 @@ mod on {
         }
 
         /// A turn of `task` begins; returns when.
-        pub(crate) fn begin<P: Platform>(&self) -> u64 {
-            P::now()
+        pub(crate) fn begin(&self, now: fn() -> u64) -> u64 {
+            now()
         }
 
         /// The turn is over.
-        pub(crate) fn end<P: Platform>(&self, task: &TaskCounters, begin: u64) {
-            let time = P::now().wrapping_sub(begin);
+        pub(crate) fn end(&self, task: &TaskCounters, begin: u64, now: fn() -> u64) {
+            let time = now().wrapping_sub(begin);
             task.polled(time);
             self.turns.store(self.turns.load(Relaxed) + 1, Relaxed);
             self.time.store(self.time.load(Relaxed).wrapping_add(time), Relaxed);
@@ -119,8 +117,6 @@ mod on {
 
 #[cfg(not(feature = "counters"))]
 mod off {
-    use crate::platform::Platform;
-
     pub(crate) struct TaskCounters;
 
     impl TaskCounters {
@@ -135,14 +131,19 @@ mod off {
 
     pub(crate) struct HartCounters;
 
+    /// When a turn began.
+    pub(crate) struct NoTime;
+
     impl HartCounters {
         pub(crate) const fn new() -> Self {
             Self
         }
 
-        pub(crate) fn begin<P: Platform>(&self) {}
+        pub(crate) fn begin(&self, _now: fn() -> u64) -> NoTime {
+            NoTime
+        }
 
-        pub(crate) fn end<P: Platform>(&self, _: &TaskCounters, (): ()) {}
+        pub(crate) fn end(&self, _: &TaskCounters, _: NoTime, _now: fn() -> u64) {}
 
         pub(crate) fn delivered(&self) {}
 

@@ -295,22 +295,22 @@ impl<P: Platform, T> Drop for JoinHandle<P, T> {
         let Some(task) = self.task else { return };
         // SAFETY: type-stable.
         let header = unsafe { task.as_ref() };
-        // SAFETY: the handle sets the bit and writes there, nobody else; the completion takes the waiter
-        // for its own only after it has set `COMPLETE`, and then the copy below is not used.
-        let waiter = header.state.load() & WAITER != 0;
-        let waiter = waiter.then(|| unsafe { header.waiter::<P>() });
-        let detach = |old| (old & COMPLETE == 0).then_some(old & !(HANDLE | WAITER));
-        match header.state.update(detach) {
-            Ok(_) => drop(waiter.map(mem::ManuallyDrop::into_inner)),
-            Err(state) => {
-                if state & ABORTED == 0 {
-                    // SAFETY: complete, not aborted, not taken.
-                    unsafe { task::drop_output::<T>(task) };
-                }
-                // SAFETY: complete, and the output is gone.
-                unsafe { Self::release(task) };
+        let mut state = header.state.load();
+        while state & COMPLETE == 0 {
+            // SAFETY: the handle sets the bit and writes there, nobody else. The completion takes the
+            // waiter for its own only after it has set `COMPLETE`, and then this copy is not used.
+            let waiter = (state & WAITER != 0).then(|| unsafe { header.waiter::<P>() });
+            match header.state.exchange(state, state & !(HANDLE | WAITER)) {
+                Ok(_) => return drop(waiter.map(mem::ManuallyDrop::into_inner)),
+                Err(other) => state = other,
             }
         }
+        if state & ABORTED == 0 {
+            // SAFETY: complete, not aborted, not taken.
+            unsafe { task::drop_output::<T>(task) };
+        }
+        // SAFETY: complete, and the output is gone.
+        unsafe { Self::release(task) };
     }
 }
 

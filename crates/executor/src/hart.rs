@@ -195,10 +195,10 @@ impl<P: Platform> Hart<P> {
         let (header, poll) = unsafe { (task.as_ref(), task.as_ref().poll.get()) };
         let old = header.state.pop();
         self.current.set(task.as_ptr());
-        let begin = self.counters.begin::<P>();
+        let begin = self.counters.begin(P::now);
         // SAFETY: popped by its home hart with this state; no other turn is under way here.
         unsafe { poll(task, old) };
-        self.counters.end::<P>(&header.counters, begin);
+        self.counters.end(&header.counters, begin, P::now);
         true
     }
 
@@ -208,7 +208,7 @@ impl<P: Platform> Hart<P> {
     fn take_in(&self) {
         for task in self.inbox.0.take() {
             // SAFETY: our hart; who put the task in passed its link on.
-            unsafe { self.queue.push(task, task.as_ref().state.load()) };
+            unsafe { self.queue.push(task, task.as_ref().state.peek()) };
             self.counters.delivered();
         }
     }

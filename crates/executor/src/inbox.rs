@@ -56,6 +56,7 @@ impl Inbox {
     }
 
     /// Takes all tasks out, the oldest first, and ends the sleep. For the hart alone.
+    #[inline]
     pub(crate) fn take(&self) -> Chain {
         let mut newest = self.0.swap(ptr::null_mut(), Ordering::Acquire);
         if newest == ASLEEP {

@@ -81,26 +81,54 @@ impl Slab {
     /// The slab's hart calls.
     #[inline]
     pub(crate) unsafe fn take<P: Platform>(&self, class: Class) -> Option<(NonNull<Header>, u32)> {
-        loop {
-            // SAFETY: a class made by `of` is below `CLASSES`.
-            let list = unsafe { self.vacant.get_unchecked(class.0 as usize) };
-            let slot = match NonNull::new(list.get()) {
-                Some(slot) => slot,
-                None => self.grow::<P>(class)?,
-            };
-            // SAFETY: slots on the list are ours; nobody else touches `aux` of a vacant one.
-            let state = unsafe {
-                list.set(slot.as_ref().aux.get().cast());
-                slot.as_ref().state.queue()
-            };
+        let slot = self.next(class);
+        if let Some(slot) = slot {
+            // SAFETY: type-stable.
+            let state = unsafe { slot.as_ref() }.state.queue();
             if state & QUEUED == 0 {
                 return Some((slot, state));
             }
-            // SAFETY: it was on the list.
-            if let Some(state) = unsafe { leave_in_limbo(slot) } {
+        }
+        self.take_another::<P>(class, slot)
+    }
+
+    /// What `take` does when the list is empty, or its first slot was found `QUEUED`.
+    #[cold]
+    #[inline(never)]
+    fn take_another<P: Platform>(
+        &self,
+        class: Class,
+        mut queued: Option<NonNull<Header>>,
+    ) -> Option<(NonNull<Header>, u32)> {
+        loop {
+            if let Some(slot) = queued {
+                // SAFETY: it was on the list.
+                if let Some(state) = unsafe { leave_in_limbo(slot) } {
+                    return Some((slot, state));
+                }
+            }
+            if self.vacant[class.0 as usize].get().is_null() {
+                self.grow::<P>(class)?;
+            }
+            let slot = self.next(class)?;
+            // SAFETY: type-stable.
+            let state = unsafe { slot.as_ref() }.state.queue();
+            if state & QUEUED == 0 {
                 return Some((slot, state));
             }
+            queued = Some(slot);
         }
+    }
+
+    /// Takes the first slot off a list.
+    #[inline]
+    fn next(&self, class: Class) -> Option<NonNull<Header>> {
+        // SAFETY: a class made by `of` is below `CLASSES`.
+        let list = unsafe { self.vacant.get_unchecked(class.0 as usize) };
+        let slot = NonNull::new(list.get())?;
+        // SAFETY: slots on the list are ours; nobody else touches `aux` of a vacant one.
+        list.set(unsafe { slot.as_ref().aux.get() }.cast());
+        Some(slot)
     }
 
     /// Puts a slot on its list.
@@ -118,10 +146,8 @@ impl Slab {
         }
     }
 
-    /// Fills a list that is empty. Returns its first slot.
-    #[cold]
-    #[inline(never)]
-    fn grow<P: Platform>(&self, class: Class) -> Option<NonNull<Header>> {
+    /// Fills a list that is empty.
+    fn grow<P: Platform>(&self, class: Class) -> Option<()> {
         let (layout, size) = (class.chunk(), class.size());
         let chunk = NonNull::new(P::allocate(layout))?;
         for offset in (0..layout.size()).step_by(size).rev() {
@@ -132,7 +158,7 @@ impl Slab {
                 self.put(slot);
             }
         }
-        NonNull::new(self.vacant[class.0 as usize].get())
+        Some(())
     }
 }
 
@@ -153,7 +179,6 @@ pub(crate) fn allocate<P: Platform>(class: Class) -> Option<(NonNull<Header>, u3
 /// # Safety
 ///
 /// The slot is vacant, was just taken from the free list, and was found `QUEUED`.
-#[cold]
 unsafe fn leave_in_limbo(slot: NonNull<Header>) -> Option<u32> {
     // SAFETY: type-stable.
     let header = unsafe { slot.as_ref() };

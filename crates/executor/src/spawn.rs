@@ -174,13 +174,14 @@ impl<P: Platform, L: Label> Builder<P, L> {
         unsafe {
             Cell::<L, F>::occupy::<P>(slot, state, bits, home as u16, self.label, future);
             if home == here {
-                P::local().arrive();
+                let hart = P::local();
+                hart.arrive();
+                hart.queue.push(slot, bits);
             } else {
                 P::hart(home).arrive_from_afar();
+                waker::deliver::<P>(slot, home);
             }
-            let handle = JoinHandle::new(slot);
-            waker::push::<P>(slot, bits);
-            handle
+            JoinHandle::new(slot)
         }
     }
 }

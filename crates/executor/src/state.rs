@@ -51,7 +51,7 @@ pub(crate) const fn generation(state: u32) -> u32 {
 /// A vacant slot for the next task, still in whatever queue it is in.
 const fn vacated(state: u32) -> u32 {
     let next = state.wrapping_add(1 << GENERATION_SHIFT) & GENERATION;
-    (state & (QUEUED | LEVEL)) | next | VACANT
+    (state & QUEUED) | next | VACANT
 }
 
 pub(crate) struct State(AtomicU32);
@@ -72,6 +72,12 @@ impl State {
         self.0.load(Ordering::Acquire)
     }
 
+    /// For the level alone, which nobody relies on for order.
+    #[inline(always)]
+    pub(crate) fn peek(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// A wake. If `QUEUED` was not set before, the caller must queue the task.
     #[inline(always)]
     pub(crate) fn queue(&self) -> u32 {
@@ -83,18 +89,23 @@ impl State {
     #[inline(always)]
     pub(crate) fn pop(&self) -> u32 {
         // The bit is set, so subtracting clears it, and is one instruction everywhere.
-        // The bit is set: subtracting clears it, and is one instruction everywhere.
-        self.0.fetch_sub(QUEUED, Ordering::AcqRel)
+        self.clear(QUEUED)
     }
 
+    /// Sets bits that are clear: as a sum, which is one instruction everywhere.
     #[inline(always)]
     pub(crate) fn set(&self, bits: u32) -> u32 {
-        self.0.fetch_or(bits, Ordering::AcqRel)
+        let old = self.0.fetch_add(bits, Ordering::AcqRel);
+        debug_assert!(old & bits == 0);
+        old
     }
 
+    /// Clears bits that are set.
     #[inline(always)]
     pub(crate) fn clear(&self, bits: u32) -> u32 {
-        self.0.fetch_and(!bits, Ordering::AcqRel)
+        let old = self.0.fetch_sub(bits, Ordering::AcqRel);
+        debug_assert!(old & bits == bits);
+        old
     }
 
     /// Claims a slot of a pool, unless it has a task or is still in a queue. Returns the state before.
@@ -103,11 +114,18 @@ impl State {
         self.update(|old| is_free(old).then_some(old | QUEUED)).ok()
     }
 
-    /// Makes a vacant slot, claimed by [`queue`](Self::queue), a task that is still queued. A store
-    /// will do: nobody but wakers knows of the slot, and they would set the bit that is set.
+    /// Makes a vacant slot, claimed by [`queue`](Self::queue), a task that is still queued. A relaxed
+    /// store will do: nobody but wakers knows of the slot, they would set the bit that is set, and
+    /// what was written into the slot is published by the queue.
     #[inline(always)]
     pub(crate) fn occupy(&self, vacant: u32, bits: u32) {
-        self.0.store((vacant & GENERATION) | bits | QUEUED, Ordering::Release);
+        self.0.store((vacant & GENERATION) | bits | QUEUED, Ordering::Relaxed);
+    }
+
+    /// Changes `old` into `new`, unless it is something else by now.
+    #[inline]
+    pub(crate) fn exchange(&self, old: u32, new: u32) -> Result<u32, u32> {
+        self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Acquire)
     }
 
     /// Applies `change` until it sticks, or gives `None`. Returns the state before.
@@ -116,7 +134,7 @@ impl State {
         let mut old = self.load();
         loop {
             let Some(new) = change(old) else { return Err(old) };
-            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            match self.exchange(old, new) {
                 Ok(_) => return Ok(old),
                 Err(other) => old = other,
             }

@@ -7,6 +7,7 @@
 
 use core::{
     future::Future,
+    hint,
     marker::PhantomData,
     mem::{ManuallyDrop, offset_of},
     pin::Pin,
@@ -259,14 +260,18 @@ unsafe fn special<P: Platform, L: Label, F: Future>(task: NonNull<Header>, old: 
             unsafe { recycle::<P>(task) };
         }
     } else if old & DETACHED != 0 {
-        // SAFETY: type-stable.
-        unsafe { task.as_ref() }.state.set(RENOTIFY);
+        if old & RENOTIFY == 0 {
+            // SAFETY: type-stable.
+            unsafe { task.as_ref() }.state.set(RENOTIFY);
+        }
     } else {
         debug_assert!(old & CANCEL != 0);
         // SAFETY: not complete: the future is there, and its home hart drops it.
         unsafe {
             ManuallyDrop::drop(&mut (*Cell::<L, F>::stage(task)).future);
-            finish::<P>(task, COMPLETE | ABORTED, || ());
+            if finish::<P>(task, COMPLETE | ABORTED) {
+                vacate_at_home::<P>(task, 0);
+            }
         }
     }
 }
@@ -288,40 +293,43 @@ unsafe fn complete<P: Platform, L: Label, F: Future>(task: NonNull<Header>, outp
         if task.as_ref().state.load() & HANDLE == 0 {
             drop(output);
             P::local().depart();
-            vacate::<P>(task, 0);
         } else {
             (&raw mut (*stage).output).write(ManuallyDrop::new(output));
-            finish::<P>(task, COMPLETE, || ManuallyDrop::drop(&mut (*stage).output));
+            if !finish::<P>(task, COMPLETE) {
+                return;
+            }
+            ManuallyDrop::drop(&mut (*stage).output);
         }
+        vacate_at_home::<P>(task, 0);
     }
 }
 
-/// Tells the handle, or cleans up after it if it has gone: then `drop_output` is called.
+/// Tells the handle. Returns whether there is none any more: then output and slot are the caller's.
 ///
 /// # Safety
 ///
 /// The caller is the task's home hart and did what `bits` say.
-unsafe fn finish<P: Platform>(task: NonNull<Header>, bits: u32, drop_output: impl FnOnce()) {
+#[inline(never)]
+unsafe fn finish<P: Platform>(task: NonNull<Header>, bits: u32) -> bool {
     // SAFETY: type-stable.
     let header = unsafe { task.as_ref() };
     P::local().depart();
-    let mut old = header.state.set(bits);
+    let old = header.state.set(bits);
     if old & HANDLE == 0 {
-        drop_output();
-    } else if old & WAITER != 0 {
+        return true;
+    }
+    if old & WAITER != 0 {
         // SAFETY: with both bits set `aux` is ours.
         let waiter = ManuallyDrop::into_inner(unsafe { header.waiter::<P>() });
-        old = header.state.clear(WAITER);
+        let old = header.state.clear(WAITER);
         waiter.wake_by_ref();
-        if old & HANDLE != 0 {
-            return; // it will vacate the slot
+        if old & HANDLE == 0 {
+            // The handle has gone meanwhile, with the output, and has left the slot to us.
+            // SAFETY: complete, without handle, and nobody in `aux`.
+            unsafe { vacate_at_home::<P>(task, 0) };
         }
-        // The handle has gone meanwhile, with the output.
-    } else {
-        return;
     }
-    // SAFETY: complete, without handle, and nobody in `aux`.
-    unsafe { vacate::<P>(task, 0) };
+    false
 }
 
 /// Where the output is.
@@ -367,20 +375,43 @@ pub(crate) unsafe fn drop_output<T>(task: NonNull<Header>) {
 /// caller or has gone; the caller is the one who knows that.
 #[inline]
 pub(crate) unsafe fn vacate<P: Platform>(task: NonNull<Header>, unless: u32) {
+    if P::here() == OUTSIDE {
+        // SAFETY: as ours.
+        unsafe { vacate_outside::<P>(task, unless) };
+    } else {
+        // SAFETY: as ours.
+        unsafe { vacate_at_home::<P>(task, unless) };
+    }
+}
+
+/// As [`vacate`], on a hart.
+#[inline]
+unsafe fn vacate_at_home<P: Platform>(task: NonNull<Header>, unless: u32) {
+    // SAFETY: type-stable.
+    let header = unsafe { task.as_ref() };
+    if header.class == CLASS_STATIC {
+        hint::cold_path();
+        header.state.vacate(Vacated::Static, unless);
+    } else if header.state.vacate(Vacated::Free, unless) & (unless | QUEUED) == 0 {
+        // SAFETY: vacant, and in no queue.
+        unsafe { P::local().slab.put(task) };
+    }
+}
+
+/// As [`vacate`], where there is no free list: a queue is a way to its hart's.
+#[cold]
+#[inline(never)]
+unsafe fn vacate_outside<P: Platform>(task: NonNull<Header>, unless: u32) {
     // SAFETY: type-stable.
     let header = unsafe { task.as_ref() };
     if header.class == CLASS_STATIC {
         header.state.vacate(Vacated::Static, unless);
-    } else if P::here() == OUTSIDE {
-        // No free list here: a queue is a way to its hart's.
-        let old = header.state.vacate(Vacated::InLimbo, unless);
-        if old & (unless | QUEUED) == 0 {
-            // SAFETY: we set `QUEUED`.
-            unsafe { waker::push::<P>(task, old) };
-        }
-    } else if header.state.vacate(Vacated::Free, unless) & (unless | QUEUED) == 0 {
-        // SAFETY: vacant, and in no queue.
-        unsafe { P::local().slab.put(task) };
+        return;
+    }
+    let old = header.state.vacate(Vacated::InLimbo, unless);
+    if old & (unless | QUEUED) == 0 {
+        // SAFETY: we set `QUEUED`.
+        unsafe { waker::push::<P>(task, old) };
     }
 }
 
@@ -398,12 +429,20 @@ unsafe fn recycle<P: Platform>(task: NonNull<Header>) {
     }
 }
 
+/// `Cell` as the type of what a slot of a pool must hold.
+pub(crate) struct Fit<L, F>(PhantomData<(L, F)>);
+
+impl<L: Label, F: Future> Fit<L, F> {
+    pub(crate) const SIZE: usize = size_of::<Cell<L, F>>();
+    pub(crate) const ALIGN: usize = align_of::<Cell<L, F>>();
+}
+
 /// The state's side of preemption: a poll that is interrupted for good leaves with its stack, which is
 /// queued in the task's place, and comes back later.
 ///
 /// A wake in between queues the task itself as ever. It is popped, found `DETACHED`, and remembered as
 /// `RENOTIFY`: were "preempted" and "woken" one bit, that wake would be lost.
-#[cfg(test)]
+#[cfg(all(test, loom))]
 pub(crate) mod detached {
     use super::*;
 
@@ -415,18 +454,13 @@ pub(crate) mod detached {
     /// The poll is over, with `Pending`.
     pub(crate) fn end<P: Platform>(task: NonNull<Header>) {
         // SAFETY: type-stable.
-        let old = unsafe { task.as_ref() }.state.clear(DETACHED | RENOTIFY);
-        if old & RENOTIFY != 0 {
+        let state = unsafe { &task.as_ref().state };
+        // Nobody but this hart changes these bits.
+        let renotify = state.load() & RENOTIFY;
+        state.clear(DETACHED | renotify);
+        if renotify != 0 {
             // SAFETY: the same.
             unsafe { waker::wake::<P>(task) };
         }
     }
-}
-
-/// `Cell` as the type of what a slot of a pool must hold.
-pub(crate) struct Fit<L, F>(PhantomData<(L, F)>);
-
-impl<L: Label, F: Future> Fit<L, F> {
-    pub(crate) const SIZE: usize = size_of::<Cell<L, F>>();
-    pub(crate) const ALIGN: usize = align_of::<Cell<L, F>>();
 }

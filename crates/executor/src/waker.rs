@@ -77,7 +77,7 @@ pub(crate) unsafe fn push<P: Platform>(task: NonNull<Header>, state: u32) {
 /// As `push`.
 #[cold]
 #[inline(never)]
-unsafe fn deliver<P: Platform>(task: NonNull<Header>, home: usize) {
+pub(crate) unsafe fn deliver<P: Platform>(task: NonNull<Header>, home: usize) {
     // SAFETY: the link is the caller's, who passes it on.
     if unsafe { P::hart(home).deliver(task) } {
         P::interrupt(home);

@@ -312,3 +312,6 @@ impl<C: Clock> fmt::Debug for Sleep<C> {
         f.debug_struct("Sleep").field("deadline", &self.deadline()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

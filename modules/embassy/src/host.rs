@@ -25,7 +25,7 @@ use embassy_executor::{Spawner, raw};
 /// # Cancellation
 ///
 /// Tasks of Embassy cannot be cancelled. Those of a host that is dropped stay where they are and are
-/// not polled any more; whoever holds a spawner may spawn more, which will not run. The executor, six
+/// not polled any more; whoever holds a spawner may spawn more, which will not run. The executor, five
 /// words, is never freed.
 pub async fn run(init: impl FnOnce(Spawner)) -> ! {
     let host: &'static AtomicWaker = Box::leak(Box::new(AtomicWaker::new()));

@@ -4,7 +4,8 @@
 //! each waker, with the earliest time that was asked for, in a hash table to find it again and in a
 //! timer wheel to know who is next; both cost the same for one entry and for many. A task, the clerk,
 //! has one sleep of the hart's timers set to the first deadline. When that has come it takes out
-//! whatever is due and wakes it: so there are never more entries than wakers that wait.
+//! whatever is due and wakes it: so there are never more entries than wakers that wait. (The table keeps
+//! the size that it had for the most of them, 9 to 18 bytes for each.)
 //!
 //! That a task wakes them, and not the hart's timers directly, costs a turn for each deadline. It buys
 //! that entries go when they are due, without a sweep, and that wakers are cloned, woken and dropped
@@ -109,12 +110,12 @@ impl Queue {
 
     /// Has `waker` woken at `deadline`, in the machine's ticks, or earlier.
     pub(crate) fn schedule(&self, deadline: u64, waker: Waker) {
-        // Dropped before `waker`, which is foreign code.
+        // Let go of before a waker is dropped, which is foreign code.
         let mut table = self.table.borrow_mut();
         let hash = hash(&waker);
         // SAFETY: entries of the table are valid.
         let is_same = |entry: &NonNull<Entry>| unsafe { entry.as_ref() }.waker.will_wake(&waker);
-        let (entry, kept) = match table.find(hash, is_same) {
+        let (entry, unused) = match table.find(hash, is_same) {
             Some(&entry) => {
                 // SAFETY: as above; and it is in this wheel.
                 unsafe {
@@ -128,8 +129,8 @@ impl Queue {
             }
             None => {
                 let entry = NonNull::from(Box::leak(Box::new(Entry { node: Node::new(), waker })));
-                // SAFETY: entries of the table are valid.
                 table.insert_unique(hash, entry, |entry| {
+                    // SAFETY: entries of the table are valid.
                     self::hash(&unsafe { entry.as_ref() }.waker)
                 });
                 (entry, None)
@@ -142,7 +143,7 @@ impl Queue {
             alarm.set(deadline);
         }
         drop((alarm, table));
-        drop(kept);
+        drop(unused);
     }
 
     /// The clerk's turn: wakes whoever's time has come.

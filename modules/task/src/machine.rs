@@ -64,6 +64,8 @@ unsafe impl Platform for Machine {
         hart::started()
     }
 
+    #[cold]
+    #[inline(never)] // or every wake would set up a frame for it
     fn interrupt(number: usize) {
         // A hart that is here is not asleep any more: it is handling an interrupt.
         if number != hart::number() {

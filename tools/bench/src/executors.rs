@@ -27,6 +27,9 @@ pub(crate) trait Executor: Sized {
     /// What it is called in the table.
     const NAME: &'static str;
 
+    /// Whether a task can await the result of another that it spawned.
+    const HAS_HANDLES: bool = true;
+
     /// A fresh one. Takes no part in any measurement.
     fn new() -> Self;
 
@@ -69,7 +72,8 @@ pub(crate) trait Executor: Sized {
 pub(crate) fn entrants(row: Row, operations: usize) -> Vec<Entrant<'static>> {
     fn entrant<E: Executor>(row: Row, operations: usize) -> Entrant<'static> {
         let batch = move || row.measure::<E>(operations).map(|figure| vec![figure]);
-        Entrant { name: E::NAME, batch: Box::new(batch) }
+        let compared = E::HAS_HANDLES || !row.joins();
+        Entrant { name: E::NAME, compared, batch: Box::new(batch) }
     }
     vec![
         entrant::<Wakeful>(row, operations),

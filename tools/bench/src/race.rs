@@ -27,6 +27,8 @@ use crate::random::Random;
 /// One who takes part.
 pub(crate) struct Entrant<'a> {
     pub(crate) name: &'static str,
+    /// Whether it does what the row is about, and not just something like it.
+    pub(crate) compared: bool,
     /// Runs a batch; one figure for each row, the less the better, or none if it cannot.
     pub(crate) batch: Box<dyn Fn() -> Option<Vec<f64>> + 'a>,
 }
@@ -35,6 +37,7 @@ pub(crate) struct Entrant<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
     pub(crate) name: &'static str,
+    pub(crate) compared: bool,
     pub(crate) rounds: Vec<f64>,
 }
 
@@ -53,7 +56,11 @@ impl Lane {
 /// Lets all run `rounds` times, after one round that does not count. Returns the lanes of `rows`
 /// rows.
 pub(crate) fn race(entrants: &[Entrant<'_>], rows: usize, rounds: usize) -> Vec<Vec<Lane>> {
-    let lane = |entrant: &Entrant<'_>| Lane { name: entrant.name, rounds: Vec::new() };
+    let lane = |entrant: &Entrant<'_>| Lane {
+        name: entrant.name,
+        compared: entrant.compared,
+        rounds: Vec::new(),
+    };
     let mut table: Vec<Vec<Lane>> =
         (0..rows).map(|_| entrants.iter().map(lane).collect()).collect();
     let mut random = Random::new(rounds as u64);
@@ -89,7 +96,8 @@ fn somewhere<T>(random: &mut Random, batch: &dyn Fn() -> T) -> T {
 /// How the lane called `name` compares with the best of the others.
 pub(crate) fn ratio_to_best(lanes: &[Lane], name: &str) -> Option<f64> {
     let (ours, peers): (Vec<_>, Vec<_>) = lanes.iter().partition(|lane| lane.name == name);
-    let best = peers.into_iter().filter_map(Lane::figure).min_by(f64::total_cmp)?;
+    let compared = peers.into_iter().filter(|lane| lane.compared);
+    let best = compared.filter_map(Lane::figure).min_by(f64::total_cmp)?;
     Some(ours.first()?.figure()? / best)
 }
 
@@ -113,7 +121,7 @@ mod tests {
             let mut rounds = vec![figure; 11];
             rounds[3] = 0.1;
             rounds[4..].iter_mut().for_each(|round| *round *= 5.0);
-            Lane { name, rounds }
+            Lane { name, compared: true, rounds }
         };
         let lanes = [lane("bad", 40.0), lane("ours", 8.0), lane("good", 10.0)];
         assert_eq!(lanes[1].figure(), Some(8.0));
@@ -121,6 +129,8 @@ mod tests {
         assert_eq!(ratio_to_best(&lanes, "ours"), Some(0.8));
         assert_eq!(ratio_to_best(&lanes, "nobody"), None);
         assert_eq!(ratio_to_best(&lanes[1..2], "ours"), None);
+        let lanes = lanes.map(|lane| Lane { compared: lane.name == "bad", ..lane });
+        assert_eq!(ratio_to_best(&lanes, "ours"), Some(0.2));
     }
 
     #[test]
@@ -132,7 +142,7 @@ mod tests {
                 order.borrow_mut().push_str(name);
                 (name != "c").then(|| vec![1.0])
             };
-            Entrant { name, batch: Box::new(batch) }
+            Entrant { name, compared: true, batch: Box::new(batch) }
         };
         let lanes = race(&[entrant("a"), entrant("b"), entrant("c")], 1, 3);
         assert_eq!(*order.borrow(), "abcbaccabcba");

@@ -61,6 +61,17 @@ impl Row {
         }
     }
 
+    /// Whether being slower than the best peer is a missed gate. Not where only wakeful does what is
+    /// measured.
+    pub(crate) const fn is_gated(self) -> bool {
+        !matches!(self, Self::Interrupt)
+    }
+
+    /// Whether tasks are awaited through handles.
+    pub(crate) const fn joins(self) -> bool {
+        matches!(self, Self::JoinOne | Self::JoinMany)
+    }
+
     /// Counted rather than timed: the same in every round.
     pub(crate) const fn is_exact(self) -> bool {
         matches!(self, Self::EmptyFuture | Self::SmallFuture)
@@ -97,13 +108,14 @@ Executor rows are ns per operation; futures and counts are the same for all.
   outside     The run loop is left when nothing is ready; one operation is one wake from there, one
               poll, and entering and leaving the loop. tokio cannot be left when idle without being
               polled for it, so it takes no part.
-  interrupt   The same for all but wakeful, who knows that it is in an interrupt and uses its inbox.
+  interrupt   The same for all but wakeful, who knows that it is in an interrupt and uses its inbox: no
+              gate, as for the others it is the row above.
   ping-pong   A message to and fro through one-place mailboxes: one operation clones a waker, parks,
               sends, and wakes by value.
   spawn       A task spawns tasks that return a number at their first poll, and awaits their handles.
-              embassy has no handles and no results: its tasks send theirs to a mailbox of their own,
-              and their memory is static, where others allocate. Unordered's joiner is the loop
-              around it, not a task, and joins in any order. Both are in favour of these peers.
+              In brackets, and not compared: embassy and Unordered, who have no handles. embassy's
+              tasks send their numbers to mailboxes; their memory is static, where others allocate.
+              Unordered's joiner is the loop around the set, not a task, and joins in any order.
   1 wakes     One operation is one of the 1,000: its share of the waking, and its poll.
   bytes       What 100,000 parked tasks take from the allocator (for embassy: from statics), with
               queues and lists, without the futures themselves and what the allocator adds.

@@ -20,10 +20,15 @@ pub(crate) fn head(unit: &str, names: &[&str]) -> String {
 }
 
 /// One row: the figure of each contender, our ratio to the best peer, and the judgement on it.
-pub(crate) fn row(title: &str, lanes: &[Lane]) -> String {
-    let cell = |lane: &Lane| lane.figure().map_or_else(|| "-".to_owned(), number);
+pub(crate) fn row(title: &str, lanes: &[Lane], gated: bool) -> String {
+    let cell = |lane: &Lane| match lane.figure() {
+        None => "-".to_owned(),
+        Some(figure) if lane.compared => number(figure),
+        Some(figure) => format!("({})", number(figure)),
+    };
     let cells: String = lanes.iter().map(|lane| format!("{:>11}", cell(lane))).collect();
     let ratio = ratio(lanes);
+    let judgement = |ratio| if gated { judgement(ratio) } else { "(no gate)" };
     let judged = ratio.map(|ratio| format!("{ratio:>14.2}x  {}", judgement(ratio)));
     format!("{title:<TITLE_WIDTH$}{cells}{}", judged.unwrap_or_default())
 }
@@ -61,13 +66,15 @@ mod tests {
 
     #[test]
     fn rows_are_judged() {
-        let lane = |name, figure| Lane { name, rounds: vec![figure] };
+        let lane = |name, figure| Lane { name, compared: true, rounds: vec![figure] };
         let lanes = |ours| [lane("peer", 20.0), lane(OURS, ours), lane("slow", 1234.0)];
         assert!(
-            row("x", &lanes(14.0)).ends_with("20.0       14.0       1234          0.70x  goal")
+            row("x", &lanes(14.0), true)
+                .ends_with("20.0       14.0       1234          0.70x  goal")
         );
-        assert!(row("x", &lanes(20.0)).ends_with("1.00x  ok"));
-        assert!(row("x", &lanes(21.0)).ends_with("1.05x  GATE MISSED"));
+        assert!(row("x", &lanes(20.0), true).ends_with("1.00x  ok"));
+        assert!(row("x", &lanes(21.0), true).ends_with("1.05x  GATE MISSED"));
+        assert!(row("x", &lanes(21.0), false).ends_with("1.05x  (no gate)"));
         assert!(misses_gate(&lanes(21.0)));
         assert!(!misses_gate(&lanes(20.0)));
         assert!(!misses_gate(&lanes(20.0)[..1]));
@@ -75,7 +82,7 @@ mod tests {
 
     #[test]
     fn who_has_no_such_thing_has_a_dash() {
-        let lanes = [Lane { name: OURS, rounds: Vec::new() }];
-        assert!(row("x", &lanes).ends_with(" -"));
+        let lanes = [Lane { name: OURS, compared: true, rounds: Vec::new() }];
+        assert!(row("x", &lanes, true).ends_with(" -"));
     }
 }

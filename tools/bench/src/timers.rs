@@ -58,7 +58,11 @@ pub(crate) struct Batch {
 /// All who have timers.
 pub(crate) fn entrants(batch: Batch) -> Vec<Entrant<'static>> {
     fn entrant<T: Timers>(batch: Batch) -> Entrant<'static> {
-        Entrant { name: T::NAME, batch: Box::new(move || Some(measure::<T>(batch).into())) }
+        Entrant {
+            name: T::NAME,
+            compared: true,
+            batch: Box::new(move || Some(measure::<T>(batch).into())),
+        }
     }
     vec![entrant::<Wakeful>(batch), entrant::<Tokio>(batch), entrant::<Nexus>(batch)]
 }

@@ -12,6 +12,7 @@ use embassy_executor::raw::{self, TaskStorage};
 
 use crate::executor::Executor;
 
+#[derive(Clone, Copy)]
 pub(crate) struct Embassy(&'static raw::Executor);
 
 /// Called when the first task of an empty queue becomes ready.
@@ -27,8 +28,18 @@ impl Executor for Embassy {
 
     /// Its tasks are static: this one stays for ever.
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        let storage = Box::leak(Box::new(TaskStorage::new()));
-        let task = storage.spawn(|| future).expect("storage that is new is free");
+        self.spawn_in(Self::slot(), future);
+    }
+
+    type Slot<F: Future<Output = ()> + 'static> = &'static TaskStorage<F>;
+
+    fn slot<F: Future<Output = ()> + 'static>() -> Self::Slot<F> {
+        Box::leak(Box::new(TaskStorage::new()))
+    }
+
+    /// Quicker than the pool that its macro makes, which looks for a place.
+    fn spawn_in<F: Future<Output = ()> + 'static>(&self, slot: Self::Slot<F>, future: F) {
+        let task = slot.spawn(|| future).expect("the task before has ended");
         self.0.spawner().spawn(task);
     }
 

@@ -17,7 +17,7 @@ use core::{
 use crate::measure::{self, ITERATIONS, LOOP, Shape, mark, row};
 
 /// An executor that takes part, on one hart.
-pub(crate) trait Executor {
+pub(crate) trait Executor: Copy + 'static {
     /// As it is called in the table.
     const NAME: &'static str;
 
@@ -26,6 +26,15 @@ pub(crate) trait Executor {
 
     /// A task that is ready to be polled.
     fn spawn(&self, future: impl Future<Output = ()> + 'static);
+
+    /// Where tasks of one type live, one after the other.
+    type Slot<F: Future<Output = ()> + 'static>: Copy;
+
+    /// One that is free.
+    fn slot<F: Future<Output = ()> + 'static>() -> Self::Slot<F>;
+
+    /// As `spawn`, in a place of its own: whatever was spawned there before has ended.
+    fn spawn_in<F: Future<Output = ()> + 'static>(&self, slot: Self::Slot<F>, future: F);
 
     /// Polls ready tasks at least until one of them has set `done`, at most until none is ready.
     /// There is always one ready until `done`.
@@ -44,6 +53,7 @@ pub(crate) async fn rows<E: Executor>() {
     row(E::NAME, "wake-again", less_loop, wake_again::<E>).await;
     row(E::NAME, "yield-8", Shape::AROUND, || yields::<E>(8)).await;
     row(E::NAME, "yield-1", Shape::AROUND, || yields::<E>(1)).await;
+    row(E::NAME, "spawn", Shape::AROUND, spawns::<E>).await;
     measure::value(E::NAME, "bytes-per-task", E::bytes_per_task().await);
 }
 
@@ -197,6 +207,61 @@ async fn yields<E: Executor>(tasks: usize) {
         for _ in 0..tasks {
             executor.spawn(Yielder(round));
         }
+    })
+    .await;
+}
+
+/// Spawn, run, end: each task spawns the next one and is done.
+async fn spawns<E: Executor>() {
+    struct Link<E: Executor>(&'static Chain<E>, usize);
+
+    struct Chain<E: Executor> {
+        executor: E,
+        /// A task has not ended yet when it spawns the next one.
+        slots: [E::Slot<Link<E>>; 2],
+        /// Tasks until something happens: the beginning of the row, or its end.
+        left: Cell<usize>,
+        begun: Cell<bool>,
+        done: &'static Cell<bool>,
+    }
+
+    impl<E: Executor> Future for Link<E> {
+        type Output = ();
+
+        #[inline]
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            let Self(chain, side) = *self;
+            let left = chain.left.get();
+            if left == 0 && chain.at_zero() {
+                return Poll::Ready(());
+            }
+            chain.left.update(|left| left - 1);
+            let next = 1 - side;
+            chain.executor.spawn_in(chain.slots[next], Link(chain, next));
+            Poll::Ready(())
+        }
+    }
+
+    impl<E: Executor> Chain<E> {
+        /// Whether this is the end.
+        #[cold]
+        #[inline(never)]
+        fn at_zero(&self) -> bool {
+            let ends = self.begun.replace(true);
+            if !ends {
+                self.left.set(ITERATIONS);
+            }
+            self.done.set(ends);
+            mark();
+            ends
+        }
+    }
+
+    run::<E>(|&executor, done| {
+        let slots = [E::slot(), E::slot()];
+        let (left, begun) = (Cell::new(0), Cell::new(false));
+        let chain = Box::leak(Box::new(Chain { executor, slots, left, begun, done }));
+        executor.spawn_in(chain.slots[0], Link(chain, 0));
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Marks, and the lines that tell the host what lies between them.
 //!
 //! ```text
-//! row NAME SKIPPED PAIRS OPERATIONS [less NAME]
+//! row NAME SKIPPED PAIRS OPERATIONS [less NAME] [interrupts] [median]
 //! value NAME NUMBER
 //! ```
 //!
@@ -10,11 +10,16 @@
 //! a row named behind `less` costs for one operation is taken off. Every row is run twice, to be
 //! warm: of rows of the same name the last counts. The row [`MARKS`] says what a pair costs when
 //! there is nothing between; it comes first. A value is a result already.
+//!
+//! The hart's trap entry is a mark, too. It counts only in rows of `interrupts`, where each mark ends
+//! a pair that the latest trap of the same hart began. Where one pair may differ from the next because
+//! of the host's clock or another hart, the `median` of them counts instead of all.
 
 #![expect(unsafe_code, reason = "a mark is a call that leaves every register but one alone")]
 
 use core::{
     arch::{asm, global_asm},
+    fmt,
     hint::black_box,
 };
 
@@ -59,25 +64,52 @@ pub(crate) struct Shape {
     pub(crate) operations: usize,
     /// The row that says what the row costs without its operations.
     pub(crate) less: Option<&'static str>,
+    /// Where pairs begin.
+    pub(crate) begin: Begin,
+    /// Whether pairs may differ.
+    pub(crate) median: bool,
+}
+
+/// Where a pair of marks begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Begin {
+    Mark,
+    /// At the first instruction of the trap before the mark that ends it.
+    Interrupt,
 }
 
 impl Shape {
     /// Two marks around all iterations.
     pub(crate) const AROUND: Self =
-        Self { skipped: 0, pairs: 1, operations: ITERATIONS, less: None };
+        Self { skipped: 0, pairs: 1, operations: ITERATIONS, ..Self::EACH };
     /// Two marks around each iteration.
-    pub(crate) const EACH: Self = Self { skipped: 0, pairs: ITERATIONS, operations: 1, less: None };
+    pub(crate) const EACH: Self = Self {
+        skipped: 0,
+        pairs: ITERATIONS,
+        operations: 1,
+        less: None,
+        begin: Begin::Mark,
+        median: false,
+    };
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { skipped, pairs, operations, less, begin, median } = self;
+        write!(f, "{skipped} {pairs} {operations}")?;
+        if let Some(less) = less {
+            write!(f, " less {less}")?;
+        }
+        f.write_str(if *begin == Begin::Interrupt { " interrupts" } else { "" })?;
+        f.write_str(if *median { " median" } else { "" })
+    }
 }
 
 /// A row: `body` passes the marks of this shape.
 pub(crate) async fn row(owner: &str, name: &str, shape: Shape, mut body: impl AsyncFnMut()) {
     for _ in 0..2 {
         body().await;
-        let Shape { skipped, pairs, operations, less } = shape;
-        match less {
-            None => println!("row {owner}/{name} {skipped} {pairs} {operations}"),
-            Some(less) => println!("row {owner}/{name} {skipped} {pairs} {operations} less {less}"),
-        }
+        println!("row {owner}/{name} {shape}");
     }
 }
 

@@ -13,8 +13,12 @@ use core::{
 
 use wakeful::task::{self, Priority};
 
-use crate::executor::Executor;
+use crate::{
+    executor::Executor,
+    measure::{ITERATIONS, Shape, mark, row},
+};
 
+#[derive(Clone, Copy)]
 pub(crate) struct Wakeful;
 
 impl Executor for Wakeful {
@@ -27,6 +31,14 @@ impl Executor for Wakeful {
 
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         drop(task::spawn_local(future));
+    }
+
+    type Slot<F: Future<Output = ()> + 'static> = ();
+
+    fn slot<F: Future<Output = ()> + 'static>() {}
+
+    fn spawn_in<F: Future<Output = ()> + 'static>(&self, (): (), future: F) {
+        self.spawn(future);
     }
 
     async fn run_until(&self, done: &Cell<bool>) {
@@ -57,4 +69,19 @@ impl Executor for Wakeful {
         let strides = places.windows(2).map(|pair| pair[1] - pair[0]);
         strides.min().expect("there are several") - FUTURE
     }
+}
+
+/// What the peer has not got: somebody who waits for the end of a task.
+pub(crate) async fn rows() {
+    row(Wakeful::NAME, "spawn-join", Shape::AROUND, async || {
+        let joining = task::spawn_local(async {
+            mark();
+            for _ in 0..ITERATIONS {
+                _ = task::spawn_local(async {}).await;
+            }
+            mark();
+        });
+        _ = joining.await;
+    })
+    .await;
 }

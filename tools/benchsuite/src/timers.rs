@@ -37,24 +37,27 @@ pub(crate) async fn rows() {
             row(OWNER, &name, Shape::EACH, async || (0..ITERATIONS).for_each(|_| body())).await;
         };
         row("insert", &|| {
+            let wheel = black_box(clock.wheel);
             let (node, number, deadline) = clock.next_spare();
             mark();
-            insert(clock.wheel, node, deadline, number);
+            insert(wheel, node, deadline, number);
             mark();
-            remove(clock.wheel, node);
+            remove(wheel, node);
         })
         .await;
         row("cancel", &|| {
+            let wheel = black_box(clock.wheel);
             let (node, number, deadline) = clock.next_spare();
-            insert(clock.wheel, node, deadline, number);
+            insert(wheel, node, deadline, number);
             mark();
-            remove(clock.wheel, node);
+            remove(wheel, node);
             mark();
         })
         .await;
         row("next", &|| {
+            let wheel = black_box(clock.wheel);
             mark();
-            let next = next_deadline(clock.wheel);
+            let next = next_deadline(wheel);
             mark();
             black_box(next);
         })
@@ -62,10 +65,11 @@ pub(crate) async fn rows() {
         clock.forget_removed();
         row("fire", &|| {
             let (node, number, deadline) = clock.next_spare();
-            insert(clock.wheel, node, deadline, number);
-            let next = next_deadline(clock.wheel).expect("some node waits");
+            let wheel = black_box(clock.wheel);
+            insert(wheel, node, deadline, number);
+            let next = next_deadline(wheel).expect("some node waits");
             mark();
-            let fired = fire(clock.wheel, next);
+            let fired = fire(wheel, next);
             mark();
             clock.now.set(next);
             clock.spare.set(fired.expect("nothing was removed"));
@@ -95,7 +99,7 @@ impl Clock {
     }
 
     /// The node that does not wait, its number, and a deadline for it: at random, but the same in
-    /// each run (xorshift64*).
+    /// each run (xorshift64*). All are there: the compiler would find them out at the last moment.
     fn next_spare(&self) -> (NonNull<Node<usize>>, usize, u64) {
         let mut state = self.random.get();
         state ^= state >> 12;
@@ -104,7 +108,8 @@ impl Clock {
         self.random.set(state);
         let spare = self.spare.get();
         let delay = 1 + (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8) % HORIZON;
-        (NonNull::from(&self.nodes[spare]), spare, self.now.get() + delay)
+        let node = NonNull::from(&self.nodes[spare]);
+        (black_box(node), black_box(spare), black_box(self.now.get() + delay))
     }
 
     /// Deadlines of nodes that were removed may still be the next ones. Passes them.

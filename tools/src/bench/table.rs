@@ -11,7 +11,9 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) value: f64,
     pub(super) unit: &'static str,
+    /// Infinite if there is none.
     pub(super) gate: f64,
+    /// Likewise, minus infinity.
     pub(super) goal: f64,
 }
 
@@ -26,12 +28,17 @@ pub(super) fn of_machine(rows: &[Row]) -> String {
             value if value <= row.gate => "",
             _ => MISSED,
         };
-        let [value, gate, goal] = [row.value, row.gate, row.goal].map(number);
+        let [value, gate, goal] = [row.value, row.gate, row.goal].map(limit);
         let line =
-            format!("{:<40}{value:>11}{gate:>11}{goal:>11} {:<8}{judgement}", row.name, row.unit);
+            format!("{:<40}{value:>11}{gate:>11}{goal:>11} {:<10}{judgement}", row.name, row.unit);
         _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// Blank if there is none.
+fn limit(value: f64) -> String {
+    if value.is_finite() { number(value) } else { String::new() }
 }
 
 /// The table of one build, and whether its gates hold. Atomics are AMO, `+` pairs of LR and SC.
@@ -54,6 +61,9 @@ pub(super) fn of_contenders(build: Build, rows: &Rows) -> (String, bool) {
             all_held &= judgement != MISSED;
             let goal = limit.goal.map_or_else(String::new, number);
             _ = write!(line, "{:>9}{goal:>6}  {judgement}", limit.gate.to_string());
+        }
+        if let Some(firmware) = ours.map(|ours| ours.firmware).filter(|&count| count >= 0.05) {
+            _ = write!(line, "  firmware: {}", number(firmware.round()));
         }
         _ = writeln!(text, "{}", line.trim_end());
     }
@@ -146,10 +156,14 @@ mod tests {
         assert!(lines[1].ends_with("goal reached"));
         assert!(lines[2].ends_with("bytes"));
         assert!(lines[3].ends_with("GATE MISSED"));
+        let free = Row { gate: f64::INFINITY, goal: f64::NEG_INFINITY, ..row(9.0) };
+        let words: Vec<_> =
+            of_machine(&[free]).lines().nth(1).map(str::to_owned).into_iter().collect();
+        assert_eq!(words[0].split_whitespace().collect::<Vec<_>>(), ["x", "9", "bytes"]);
     }
 
     fn cost(number: f64, amo: f64, lr_sc: f64) -> Cost {
-        Cost { number, atomics: Some(Atomics { amo, lr_sc }) }
+        Cost { number, firmware: 0.0, atomics: Some(Atomics { amo, lr_sc }) }
     }
 
     #[test]
@@ -175,7 +189,7 @@ mod tests {
         let words = |cost| cells(cost).split_whitespace().map(String::from).collect::<Vec<_>>();
         assert_eq!(words(Some(cost(47.642, 2.125, 1.0))), ["47.6", "2.1+1"]);
         assert_eq!(words(Some(cost(44.0, 2.0, 0.0))), ["44", "2"]);
-        assert_eq!(words(Some(Cost { number: 32.0, atomics: None })), ["32"]);
+        assert_eq!(words(Some(Cost { number: 32.0, firmware: 0.0, atomics: None })), ["32"]);
         assert_eq!(words(None), ["-"]);
     }
 }

@@ -138,7 +138,9 @@ fn thin_wakers_keep_their_word() {
     let (waker, count) = foreign();
     let (other, _) = foreign();
     let thin = crate::ThinWaker::<P>::new(&waker).unwrap();
-    assert!(thin.will_wake(&waker) && !thin.will_wake(&other) && !thin.will_wake(Waker::noop()));
+    // Under Miri the tables of a waker and its clone may lie in different places.
+    assert!(cfg!(miri) || thin.will_wake(&waker));
+    assert!(!thin.will_wake(&other) && !thin.will_wake(Waker::noop()));
     hart.run();
     assert_eq!(count.get(), 0);
     thin.wake_by_ref();
@@ -229,7 +231,7 @@ fn wakers_never_fail() {
     let handle = Builder::<P>::new().spawn(gate.clone()).unwrap();
     hart.run();
     let waker = gate.waker();
-    for _ in 0..1000 {
+    for _ in 0..if cfg!(miri) { 50 } else { 1000 } {
         waker.wake_by_ref();
     }
     hart.run();
@@ -275,7 +277,7 @@ fn late_wakers_keep_slots_from_nobody() {
     let hart = P::start();
     // As many rounds as a chunk has slots, and more: each leaves one in limbo for a while.
     let mut slots = std::collections::HashSet::new();
-    for _ in 0..1000 {
+    for _ in 0..if cfg!(miri) { 100 } else { 1000 } {
         let gate = Gate::default();
         let handle = Builder::<P>::new().spawn(gate.clone()).unwrap();
         slots.insert(handle.task().id().to_string().split('.').next().unwrap().to_owned());
@@ -436,7 +438,7 @@ fn budget_gives_others_a_turn() {
     Builder::<P>::new()
         .spawn_local(async move {
             for _ in 0..1000 {
-                poll_fn(|context| crate::poll_proceed::<P>(context)).await;
+                poll_fn(crate::poll_proceed::<P>).await;
                 counted.set(counted.get() + 1);
             }
         })
@@ -447,7 +449,7 @@ fn budget_gives_others_a_turn() {
     hart.run();
     assert_eq!((other.get(), spent.get()), (128, 1000));
     // Outside of tasks nothing is rationed.
-    let mut outside = pin!(poll_fn(|context| crate::poll_proceed::<P>(context)));
+    let mut outside = pin!(poll_fn(crate::poll_proceed::<P>));
     for _ in 0..200 {
         let mut context = Context::from_waker(Waker::noop());
         assert!(outside.as_mut().poll(&mut context).is_ready());
@@ -499,7 +501,7 @@ fn wakes_from_outside_come_in_order_and_end_the_sleep() {
 fn handles_may_go_outside() {
     platform!(P, 1);
     let hart = P::start();
-    for _ in 0..100 {
+    for _ in 0..if cfg!(miri) { 10 } else { 100 } {
         let handle = Builder::<P>::new().spawn(async { vec![1, 2, 3] }).unwrap();
         hart.run();
         std::thread::spawn(move || drop(handle)).join().unwrap();

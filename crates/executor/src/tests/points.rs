@@ -61,6 +61,33 @@ pub(crate) fn disarm() -> VecDeque<Interrupt> {
     TO_COME.take()
 }
 
+#[repr(transparent)]
+pub(crate) struct Cell<T>(CoreCell<T>);
+
+impl<T> Cell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(CoreCell::new(value))
+    }
+
+    pub(crate) fn get(&self) -> T
+    where
+        T: Copy,
+    {
+        pass();
+        self.0.get()
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        pass();
+        self.0.set(value);
+    }
+
+    pub(crate) fn replace(&self, value: T) -> T {
+        pass();
+        self.0.replace(value)
+    }
+}
+
 pub(crate) struct AtomicU32(atomic::AtomicU32);
 
 impl AtomicU32 {
@@ -83,14 +110,14 @@ impl AtomicU32 {
         self.0.fetch_or(bits, order)
     }
 
-    pub(crate) fn fetch_and(&self, bits: u32, order: Ordering) -> u32 {
-        pass();
-        self.0.fetch_and(bits, order)
-    }
-
     pub(crate) fn fetch_sub(&self, bits: u32, order: Ordering) -> u32 {
         pass();
         self.0.fetch_sub(bits, order)
+    }
+
+    pub(crate) fn fetch_add(&self, bits: u32, order: Ordering) -> u32 {
+        pass();
+        self.0.fetch_add(bits, order)
     }
 
     pub(crate) fn compare_exchange_weak(

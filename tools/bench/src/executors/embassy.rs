@@ -52,6 +52,7 @@ impl Embassy {
 
 impl Executor for Embassy {
     const NAME: &'static str = "embassy";
+    const HAS_HANDLES: bool = false;
 
     fn new() -> Self {
         Self { raw: Box::leak(Box::new(Raw::new(std::ptr::null_mut()))) }

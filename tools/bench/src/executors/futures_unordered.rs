@@ -21,6 +21,7 @@ fn set_of<F: Future>(count: usize, make: impl Fn(usize) -> F) -> FuturesUnordere
 
 impl Executor for Unordered {
     const NAME: &'static str = "Unordered";
+    const HAS_HANDLES: bool = false;
 
     fn new() -> Self {
         Self
