@@ -10,14 +10,14 @@
 //! and nobody interrupts them; then all slots must be on the free lists again, each once, and every
 //! future and output must have been dropped, each once. That the plain fields have one owner at a time
 //! is loom's to check. `bounded_model`s leave out interleavings of many preemptions; the others are
-//! complete.
+//! complete, as far as loom is: see `atomic.rs` for why each model runs twice.
 //!
 //! That the models would notice was tried with errors put in on purpose. Among them:
 //!
 //! | error | noticed by |
 //! |---|---|
 //! | the pop is a load and a store, or relaxed | `wakes_from_outside_are_not_lost`, and most others |
-//! | a wake is a relaxed load and a store, or relaxed | `wakes_from_outside_are_not_lost`, and most others |
+//! | a wake is a relaxed load and a store, or relaxed | `handle_goes_outside`, and most others |
 //! | a wake that sees `QUEUED` in a load returns | `priority_and_wakes` |
 //! | `QUEUED` is cleared after the poll | `wakes_during_a_poll_are_not_lost`, and most others |
 //! | no `LIMBO` when a slot is vacated in a queue, or taken in one | `late_wakes_and_the_next_task` |
@@ -25,9 +25,9 @@
 //! | the handle vacates although `WAITER` is set | `result_is_taken_elsewhere` |
 //! | the handle registers, or goes, without a second look at `COMPLETE` | `abort_and_join`, `handle_goes_outside` |
 //! | sleep is a look and a store; a push is relaxed, or a load and a store | `inbox_and_sleep` |
-//! | a detached task that was woken is known by `QUEUED` alone | `abort_while_detached` |
+//! | a detached task that was woken is known by `QUEUED` alone | `wake_while_detached`, `abort_while_detached` |
 //! | orders do not look at the generation, or it is not counted | `orders_do_not_hit_the_next_task` |
-//! | the priority is a load and a store | `priority_and_wakes` |
+//! | an update (priority, abort, vacating) is a load and a store | `priority_and_wakes` |
 //! | a slot vacated outside is not queued, or without `LIMBO` | `slot_comes_back_from_outside` |
 
 use core::{
