@@ -66,20 +66,27 @@ stage "documentation" env RUSTDOCFLAGS=-Dwarnings \
 # shellcheck disable=SC2046
 stage "tests on this computer" cargo test --quiet $(host_packages) --target host-tuple
 
+stage "executor with counters" \
+    cargo test --quiet -p wakeful-executor --features counters --lib --target host-tuple
+
 # Every interleaving of what the executor does on several harts. Optimised, as there are millions.
-stage "executor under loom" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
-    cargo test --quiet --release -p wakeful-executor --lib --target host-tuple
+stage "executor under loom" env RUSTFLAGS="--cfg loom -Cdebug-assertions" CARGO_PROFILE_RELEASE_LTO=off \
+    CARGO_TARGET_DIR=target/loom \
+    cargo test --quiet -p wakeful-executor --lib --release --target host-tuple loom_
 
 if cargo +nightly miri --version >/dev/null 2>&1; then
     host=$(rustc -vV | sed -n 's/^host: //p')
     under_miri() {
         # Few random cases: Miri is a thousand times slower than the processor.
-        env MIRIFLAGS="-Zmiri-disable-isolation $2" PROPTEST_CASES=4 CARGO_TARGET_DIR=target/miri \
-            cargo +nightly miri test --quiet -p "$1" --lib --target "$host"
+        package=$1 rules=$2
+        shift 2
+        env MIRIFLAGS="-Zmiri-disable-isolation $rules" PROPTEST_CASES=4 CARGO_TARGET_DIR=target/miri \
+            cargo +nightly miri test --quiet -p "$package" --lib --target "$host" -- "$@"
     }
     stage "memory under Miri" under_miri wakeful-memory ""
-    # Intrusive lists and wakers: the rules that allow for them.
-    stage "executor under Miri" under_miri wakeful-executor -Zmiri-tree-borrows
+    # Intrusive lists and wakers: the rules that allow for them. Without the tests that let interrupts
+    # come everywhere, which would take minutes and do nothing else.
+    stage "executor under Miri" under_miri wakeful-executor -Zmiri-tree-borrows --skip interrupted_
     stage "timer under Miri" under_miri wakeful-timer -Zmiri-tree-borrows
 else
     skip "tests under Miri" "there is no nightly Rust with Miri"

@@ -23,7 +23,7 @@ mod on {
         pub turns: u64,
         /// Tasks that came in from interrupts and other harts.
         pub deliveries: u64,
-        /// How often it fell asleep.
+        /// How often it found nothing to do and waited for an interrupt.
         pub sleeps: u64,
         /// How long turns took, by [`Platform::now`](crate::Platform::now).
         pub time: u64,

@@ -14,6 +14,7 @@ use core::{
 use crate::counters::TaskUsage;
 use crate::{
     Priority,
+    budget::poll_proceed,
     platform::{OUTSIDE, Platform},
     state::{
         ABORTED, CANCEL, COMPLETE, HANDLE, LEVEL, LEVEL_SHIFT, State, VACANT, WAITER, generation,
@@ -26,7 +27,7 @@ use crate::{
 /// A task, running or gone: a number that can be compared, and a few things to ask and to order.
 ///
 /// Slots of tasks are used again, but not for the same `Task`: what is done to one that has ended does
-/// nothing. (Until a slot has had 2^19 tasks: then its count starts again.)
+/// nothing. (Until a slot has had 2^18 tasks: then its count starts again.)
 pub struct Task<P> {
     header: NonNull<Header>,
     generation: u32,
@@ -38,7 +39,8 @@ unsafe impl<P> Send for Task<P> {}
 // SAFETY: the same.
 unsafe impl<P> Sync for Task<P> {}
 
-/// Identifies a task among all that ever ran.
+/// Identifies a task: its slot, and how many tasks had it before. The count starts again after 2^18, so two
+/// tasks of a long-lived machine may have had the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(u64);
 
@@ -56,7 +58,8 @@ impl<P: Platform> Task<P> {
         if P::here() == OUTSIDE {
             return None;
         }
-        let header = P::local().current()?;
+        // SAFETY: not outside.
+        let header = unsafe { P::local() }.current()?;
         // SAFETY: a task having its turn is in its slot.
         Some(unsafe { Self::new(header) })
     }
@@ -155,8 +158,8 @@ impl core::error::Error for Aborted {}
 ///
 /// # Cancellation
 ///
-/// Waiting by `&mut handle` may be given up and begun again; the result stays with the task. Nothing is
-/// left behind.
+/// Waiting by `&mut handle` may be given up and begun again; the result stays with the task. Until the
+/// handle is dropped, the waker of who waited last stays with it.
 ///
 /// # Panics
 ///
@@ -243,6 +246,9 @@ impl<P: Platform, T> Future for JoinHandle<P, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let task = self.header();
+        if poll_proceed::<P>(context).is_pending() {
+            return Poll::Pending;
+        }
         // SAFETY: type-stable.
         let header = unsafe { task.as_ref() };
         let mut state = header.state.load();

@@ -1,7 +1,6 @@
 //! A hart's scheduler: its queue, its inbox, its memory of tasks, and the loop that polls.
 
 use core::{
-    cell::Cell,
     marker::PhantomData,
     ptr::{self, NonNull},
     // Not loom's: these are statistics, nothing depends on their order.
@@ -11,15 +10,19 @@ use core::{
 #[cfg(feature = "counters")]
 use crate::counters::HartUsage;
 use crate::{
+    atomic::Cell,
     budget,
     counters::HartCounters,
     inbox::Inbox,
     platform::{OUTSIDE, Platform},
     queue::{Best, Queue},
-    slab::Slab,
+    slab::{Returns, Slab},
     task::{CLASS_STATIC, Header},
     waker,
 };
+
+/// The number of a hart that was not started: one that nobody has, not even who is [`OUTSIDE`].
+const NOT_STARTED: usize = usize::MAX;
 
 /// Keeps what other harts write apart from what they do not.
 #[repr(align(64))]
@@ -50,6 +53,8 @@ pub struct Hart<P> {
     /// Tasks that others began on this hart.
     sent_tasks: Apart<AtomicU32>,
     inbox: Apart<Inbox>,
+    /// Of the first hart: those of the machine, for harts and for interrupts.
+    pub(crate) returns: [Returns; 2],
     alarm: Header,
     platform: PhantomData<fn() -> P>,
 }
@@ -67,13 +72,14 @@ impl<P: Platform> Hart<P> {
             queue: Queue::new(),
             current: Cell::new(ptr::null_mut()),
             budget: Cell::new(budget::FULL),
-            number: Cell::new(OUTSIDE),
+            number: Cell::new(NOT_STARTED),
             is_running: Cell::new(false),
             net_tasks: AtomicU32::new(0),
             counters: HartCounters::new(),
             slab: Slab::new(),
             sent_tasks: Apart(AtomicU32::new(0)),
             inbox: Apart(Inbox::new()),
+            returns: [Returns::new(), Returns::new()],
             alarm: Header::new(0, CLASS_STATIC, alarm::<P>),
             platform: PhantomData,
         }
@@ -85,13 +91,14 @@ impl<P: Platform> Hart<P> {
             queue: Queue::new(),
             current: Cell::new(ptr::null_mut()),
             budget: Cell::new(budget::FULL),
-            number: Cell::new(OUTSIDE),
+            number: Cell::new(NOT_STARTED),
             is_running: Cell::new(false),
             net_tasks: AtomicU32::new(0),
             counters: HartCounters::new(),
             slab: Slab::new(),
             sent_tasks: Apart(AtomicU32::new(0)),
             inbox: Apart(Inbox::new()),
+            returns: [Returns::new(), Returns::new()],
             alarm: Header::new(0, CLASS_STATIC, alarm::<P>),
             platform: PhantomData,
         }
@@ -119,7 +126,8 @@ impl<P: Platform> Hart<P> {
     ///
     /// # Panics
     ///
-    /// On another hart than this one, and from inside one of its tasks.
+    /// On another hart than this one, and from inside one of its tasks; and ever after a task has
+    /// panicked, where panics unwind: whether its future still makes sense is not known.
     pub fn run(&'static self) {
         self.enter();
         let mut best = Best::UNKNOWN;
@@ -223,6 +231,11 @@ impl<P: Platform> Hart<P> {
         unsafe { self.inbox.0.push(task) }
     }
 
+    /// What goes on in this turn is no task's doing.
+    pub(crate) fn no_task(&self) {
+        self.current.set(ptr::null_mut());
+    }
+
     /// The task whose turn it is.
     pub(crate) fn current(&self) -> Option<NonNull<Header>> {
         NonNull::new(self.current.get())
@@ -248,5 +261,7 @@ impl<P: Platform> Hart<P> {
 
 /// The turn of the alarm.
 unsafe fn alarm<P: Platform>(_: NonNull<Header>, _: u32) {
+    // SAFETY: a turn is on a hart.
+    unsafe { P::local() }.no_task();
     P::alarm();
 }

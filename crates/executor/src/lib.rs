@@ -1,7 +1,7 @@
 //! Tasks, wakers and run queues: one executor for a bare machine's harts, as a library without an OS.
 //!
 //! A task is a future in a slot of type-stable memory, behind a header of 32 bytes. A waker is the
-//! header's address: waking is one `fetch_or`, taking a task out of the queue one `fetch_and`, and
+//! header's address: waking is one `fetch_or`, taking a task out of the queue one `fetch_sub`, and
 //! cloning or dropping a waker nothing. Each hart has its own queue in eight levels of urgency, without
 //! locks, and an inbox where interrupts and other harts put what they wake. A hart that sleeps is
 //! interrupted, one that runs is not. README.md tells why it is built like this.

@@ -23,11 +23,19 @@ pub unsafe trait Platform: Sized + 'static {
     /// The number of the hart that runs this in its run loop or a task, otherwise [`OUTSIDE`].
     fn here() -> usize;
 
-    /// The hart that runs this. Called only where [`here`](Self::here) is not [`OUTSIDE`].
-    fn local() -> &'static Hart<Self>;
+    /// The hart that runs this.
+    ///
+    /// # Safety
+    ///
+    /// [`here`](Self::here) is not [`OUTSIDE`].
+    unsafe fn local() -> &'static Hart<Self>;
 
-    /// A hart by its number, below [`harts`](Self::harts).
-    fn hart(number: usize) -> &'static Hart<Self>;
+    /// A hart by its number.
+    ///
+    /// # Safety
+    ///
+    /// The number is 0 or below [`harts`](Self::harts).
+    unsafe fn hart(number: usize) -> &'static Hart<Self>;
 
     /// How many harts run the executor.
     fn harts() -> usize;

@@ -1,16 +1,31 @@
 //! Memory for tasks in a static: for machines without a heap, or tasks that must always find room.
 
-use core::{cell::UnsafeCell, fmt, future::Future, mem::MaybeUninit, ptr::NonNull};
+use core::{
+    cell::UnsafeCell,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    mem::{MaybeUninit, offset_of},
+    ptr::NonNull,
+};
 
-use crate::task::{CLASS_STATIC, Fit, Header, Label};
+#[cfg(not(loom))]
+use crate::task::CLASS_STATIC;
+use crate::{
+    platform::Platform,
+    task::{Fit, Header, Label},
+};
 
-/// Room for `COUNT` tasks whose futures take up to `SIZE` bytes each (names: 16 more).
+/// Room for `COUNT` tasks of the platform `P`, whose futures and outputs take up to `SIZE` bytes each, a
+/// name's 16 included.
 ///
 /// ```ignore
-/// static BLINKERS: Pool<128, 2> = Pool::new();
+/// static BLINKERS: Pool<Machine, 128, 2> = Pool::new();
 /// ```
-pub struct Pool<const SIZE: usize, const COUNT: usize> {
+pub struct Pool<P, const SIZE: usize, const COUNT: usize> {
     slots: [Slot<SIZE>; COUNT],
+    /// A late waker goes to the harts of its own platform.
+    platform: PhantomData<fn() -> P>,
 }
 
 /// A header and the memory behind it, where `task::Cell` lies.
@@ -21,9 +36,9 @@ struct Slot<const SIZE: usize> {
 }
 
 // SAFETY: who claims a slot by its header's state has its memory; only `Send` futures leave the hart.
-unsafe impl<const SIZE: usize, const COUNT: usize> Sync for Pool<SIZE, COUNT> {}
+unsafe impl<P, const SIZE: usize, const COUNT: usize> Sync for Pool<P, SIZE, COUNT> {}
 
-impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
+impl<P: Platform, const SIZE: usize, const COUNT: usize> Pool<P, SIZE, COUNT> {
     /// Room without tasks.
     #[cfg(not(loom))]
     #[expect(clippy::new_without_default, reason = "it is made for statics")]
@@ -35,6 +50,7 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
                     rest: UnsafeCell::new(MaybeUninit::uninit()),
                 }
             }; COUNT],
+            platform: PhantomData,
         }
     }
 
@@ -42,7 +58,7 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
     pub(crate) fn take<L: Label, F: Future>(&'static self) -> Option<(NonNull<Header>, u32)> {
         const {
             assert!(
-                Fit::<L, F>::SIZE <= size_of::<Slot<SIZE>>(),
+                Fit::<L, F>::END <= offset_of!(Slot<SIZE>, rest) + SIZE,
                 "the future of this task is larger than the pool's slots"
             );
             assert!(Fit::<L, F>::ALIGN <= align_of::<Slot<SIZE>>(), "no pool is aligned like this");
@@ -54,7 +70,7 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
     }
 }
 
-impl<const SIZE: usize, const COUNT: usize> fmt::Debug for Pool<SIZE, COUNT> {
+impl<P, const SIZE: usize, const COUNT: usize> fmt::Debug for Pool<P, SIZE, COUNT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool<{SIZE}, {COUNT}>")
     }

@@ -6,7 +6,7 @@ use crate::{
     JoinHandle, Pool, Priority,
     platform::{OUTSIDE, Platform},
     slab::{self, Class, LARGEST},
-    state::{HANDLE, LEVEL_SHIFT},
+    state::{AFAR, HANDLE, LEVEL_SHIFT},
     task::{Cell, Fit, Header, Label, Name},
     waker,
 };
@@ -16,7 +16,8 @@ use crate::{
 pub enum SpawnError {
     /// There is no memory for it, or no slot left in the pool.
     NoMemory,
-    /// There is no hart of that number.
+    /// The hart that was asked for does not exist; or the task was to stay on the calling hart, and that
+    /// is another one, or this is an interrupt.
     NoHart,
 }
 
@@ -24,7 +25,7 @@ impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoMemory => "no memory for another task",
-            Self::NoHart => "there is no such hart to run the task",
+            Self::NoHart => "there is no hart that could run the task here",
         })
     }
 }
@@ -95,7 +96,8 @@ impl<P: Platform, L: Label> Builder<P, L> {
     ///
     /// # Errors
     ///
-    /// [`SpawnError::NoHart`] in an interrupt, or if another hart was asked for.
+    /// [`SpawnError::NoHart`] in an interrupt, or if another hart was asked for;
+    /// [`SpawnError::NoMemory`]. The future is dropped.
     #[inline]
     pub fn spawn_local<F>(self, future: F) -> Result<JoinHandle<P, F::Output>, SpawnError>
     where
@@ -114,7 +116,7 @@ impl<P: Platform, L: Label> Builder<P, L> {
     /// [`SpawnError`]; the future is dropped.
     pub fn spawn_in<F, const SIZE: usize, const COUNT: usize>(
         self,
-        pool: &'static Pool<SIZE, COUNT>,
+        pool: &'static Pool<P, SIZE, COUNT>,
         future: F,
     ) -> Result<JoinHandle<P, F::Output>, SpawnError>
     where
@@ -139,7 +141,7 @@ impl<P: Platform, L: Label> Builder<P, L> {
     /// [`SpawnError`]; the future is dropped.
     pub fn spawn_local_in<F, const SIZE: usize, const COUNT: usize>(
         self,
-        pool: &'static Pool<SIZE, COUNT>,
+        pool: &'static Pool<P, SIZE, COUNT>,
         future: F,
     ) -> Result<JoinHandle<P, F::Output>, SpawnError>
     where
@@ -169,7 +171,8 @@ impl<P: Platform, L: Label> Builder<P, L> {
         here: usize,
         future: F,
     ) -> JoinHandle<P, F::Output> {
-        let bits = HANDLE | u32::from(self.priority.level()) << LEVEL_SHIFT;
+        let afar = if home == here { 0 } else { AFAR };
+        let bits = HANDLE | afar | u32::from(self.priority.level()) << LEVEL_SHIFT;
         // SAFETY: by the caller's promise; then the task is queued, and this is its handle.
         unsafe {
             Cell::<L, F>::occupy::<P>(slot, state, bits, home as u16, self.label, future);
@@ -216,6 +219,8 @@ fn slot<P: Platform, L: Label, F: Future>(here: usize) -> Option<(NonNull<Header
 /// The hart with the fewest tasks; the calling one if there are several.
 #[cold]
 fn least_busy<P: Platform>(here: usize, harts: usize) -> usize {
-    let by_load = |&number: &usize| (P::hart(number).tasks(), number != here);
+    // SAFETY: below `harts`.
+    let tasks = |number| unsafe { P::hart(number) }.tasks();
+    let by_load = |&number: &usize| (tasks(number), number != here);
     (0..harts).min_by_key(by_load).unwrap_or(0)
 }

@@ -1,8 +1,8 @@
 //! The state of a task: one word, changed by read-modify-writes only.
 //!
 //! ```text
-//!    31   30 ... 12     11       10       9      8     7      6     5..3     2      1       0
-//! QUEUED generation RENOTIFY DETACHED VACANT LIMBO WAITER HANDLE level ABORTED CANCEL COMPLETE
+//!    31   30 ... 13   12    11       10       9      8     7      6     5..3     2      1       0
+//! QUEUED generation AFAR RENOTIFY DETACHED VACANT LIMBO WAITER HANDLE level ABORTED CANCEL COMPLETE
 //! ```
 //!
 //! `QUEUED` is a lock as well: who sets it owns the header's `next`, `home` and `poll` and must put
@@ -34,16 +34,18 @@ pub(crate) const VACANT: u32 = 1 << 9;
 pub(crate) const DETACHED: u32 = 1 << 10;
 /// It was popped while `DETACHED`: it must be polled again when that poll is over.
 pub(crate) const RENOTIFY: u32 = 1 << 11;
+/// The slot came from another hart's list than that of the task's home.
+pub(crate) const AFAR: u32 = 1 << 12;
 /// In a queue, or about to be put there.
 pub(crate) const QUEUED: u32 = 1 << 31;
 
 /// What keeps a popped task from just being polled. In the lower 11 bits: an operand of one instruction.
 pub(crate) const SPECIAL: u32 = COMPLETE | CANCEL | LIMBO | VACANT | DETACHED;
 
-const GENERATION_SHIFT: u32 = 12;
+const GENERATION_SHIFT: u32 = 13;
 const GENERATION: u32 = !(QUEUED | ((1 << GENERATION_SHIFT) - 1));
 
-/// How often the slot has been used before, modulo 2^19: tells tasks in one slot apart.
+/// How often the slot has been used before, modulo 2^18: tells tasks in one slot apart.
 pub(crate) const fn generation(state: u32) -> u32 {
     (state & GENERATION) >> GENERATION_SHIFT
 }
@@ -141,28 +143,16 @@ impl State {
         }
     }
 
-    /// The task is over and nobody looks at it any more: a vacant slot. If `unless` bits are set, only
-    /// `HANDLE` is cleared. Returns the state before.
+    /// The task is over and nobody looks at it any more: a vacant slot, in limbo if it is still in a
+    /// queue. If `unless` bits are set, only `HANDLE` is cleared. Returns the state before.
     #[inline]
-    pub(crate) fn vacate(&self, slot: Vacated, unless: u32) -> u32 {
-        let new = |old: u32| match slot {
+    pub(crate) fn vacate(&self, unless: u32) -> u32 {
+        let new = |old: u32| match old {
             _ if old & unless != 0 => old & !HANDLE,
-            Vacated::Free if old & QUEUED != 0 => vacated(old) | LIMBO,
-            Vacated::Free | Vacated::Static => vacated(old),
-            Vacated::InLimbo => vacated(old) | QUEUED | LIMBO,
+            _ if old & QUEUED != 0 => vacated(old) | LIMBO,
+            _ => vacated(old),
         };
         let (Ok(old) | Err(old)) = self.update(|old| Some(new(old)));
         old
     }
-}
-
-/// What becomes of a slot that is vacated.
-#[derive(Clone, Copy)]
-pub(crate) enum Vacated {
-    /// The caller puts it on a free list, unless it is still in a queue: then it is in limbo.
-    Free,
-    /// It is in limbo. If it was in no queue, the caller puts it into one.
-    InLimbo,
-    /// It is on no list: whoever wants it looks at its state.
-    Static,
 }

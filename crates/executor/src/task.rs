@@ -7,7 +7,6 @@
 
 use core::{
     future::Future,
-    hint,
     marker::PhantomData,
     mem::{ManuallyDrop, offset_of},
     pin::Pin,
@@ -18,10 +17,11 @@ use core::{
 use crate::{
     atomic::Plain,
     counters::TaskCounters,
-    platform::{OUTSIDE, Platform},
+    platform::Platform,
+    slab,
     state::{
-        ABORTED, CANCEL, COMPLETE, DETACHED, HANDLE, LIMBO, QUEUED, RENOTIFY, SPECIAL, State,
-        VACANT, Vacated, WAITER,
+        ABORTED, AFAR, CANCEL, COMPLETE, DETACHED, HANDLE, LIMBO, QUEUED, RENOTIFY, SPECIAL, State,
+        VACANT, WAITER,
     },
     thin::ThinWaker,
     waker,
@@ -54,7 +54,7 @@ const NAMED: u8 = 0x80;
 /// So that seven bits say where the future lies.
 const LARGEST_ALIGN: usize = 1024;
 
-/// Of slots that no free list wants: in a static, or on a stack.
+/// Of slots that no list wants: in a static.
 pub(crate) const CLASS_STATIC: u8 = u8::MAX;
 
 // SAFETY: `state` says who may touch the plain fields.
@@ -270,7 +270,7 @@ unsafe fn special<P: Platform, L: Label, F: Future>(task: NonNull<Header>, old: 
         unsafe {
             ManuallyDrop::drop(&mut (*Cell::<L, F>::stage(task)).future);
             if finish::<P>(task, COMPLETE | ABORTED) {
-                vacate_at_home::<P>(task, 0);
+                vacate::<P>(task, 0);
             }
         }
     }
@@ -300,7 +300,7 @@ unsafe fn complete<P: Platform, L: Label, F: Future>(task: NonNull<Header>, outp
             }
             ManuallyDrop::drop(&mut (*stage).output);
         }
-        vacate_at_home::<P>(task, 0);
+        vacate::<P>(task, 0);
     }
 }
 
@@ -313,7 +313,8 @@ unsafe fn complete<P: Platform, L: Label, F: Future>(task: NonNull<Header>, outp
 unsafe fn finish<P: Platform>(task: NonNull<Header>, bits: u32) -> bool {
     // SAFETY: type-stable.
     let header = unsafe { task.as_ref() };
-    P::local().depart();
+    // SAFETY: the home hart is here.
+    unsafe { P::local() }.depart();
     let old = header.state.set(bits);
     if old & HANDLE == 0 {
         return true;
@@ -326,7 +327,7 @@ unsafe fn finish<P: Platform>(task: NonNull<Header>, bits: u32) -> bool {
         if old & HANDLE == 0 {
             // The handle has gone meanwhile, with the output, and has left the slot to us.
             // SAFETY: complete, without handle, and nobody in `aux`.
-            unsafe { vacate_at_home::<P>(task, 0) };
+            unsafe { vacate::<P>(task, 0) };
         }
     }
     false
@@ -375,47 +376,23 @@ pub(crate) unsafe fn drop_output<T>(task: NonNull<Header>) {
 /// caller or has gone; the caller is the one who knows that.
 #[inline]
 pub(crate) unsafe fn vacate<P: Platform>(task: NonNull<Header>, unless: u32) {
-    if P::here() == OUTSIDE {
-        // SAFETY: as ours.
-        unsafe { vacate_outside::<P>(task, unless) };
-    } else {
-        // SAFETY: as ours.
-        unsafe { vacate_at_home::<P>(task, unless) };
-    }
-}
-
-/// As [`vacate`], on a hart.
-#[inline]
-unsafe fn vacate_at_home<P: Platform>(task: NonNull<Header>, unless: u32) {
-    // SAFETY: type-stable.
-    let header = unsafe { task.as_ref() };
-    if header.class == CLASS_STATIC {
-        hint::cold_path();
-        header.state.vacate(Vacated::Static, unless);
-    } else if header.state.vacate(Vacated::Free, unless) & (unless | QUEUED) == 0 {
-        // SAFETY: vacant, and in no queue.
-        unsafe { P::local().slab.put(task) };
-    }
-}
-
-/// As [`vacate`], where there is no free list: a queue is a way to its hart's.
-#[cold]
-#[inline(never)]
-unsafe fn vacate_outside<P: Platform>(task: NonNull<Header>, unless: u32) {
-    // SAFETY: type-stable.
-    let header = unsafe { task.as_ref() };
-    if header.class == CLASS_STATIC {
-        header.state.vacate(Vacated::Static, unless);
+    // SAFETY: type-stable. While the task is not vacated, nobody writes its home.
+    let (header, home) = unsafe { (task.as_ref(), task.as_ref().home.get()) };
+    let old = header.state.vacate(unless);
+    if old & (unless | QUEUED) != 0 || header.class == CLASS_STATIC {
         return;
     }
-    let old = header.state.vacate(Vacated::InLimbo, unless);
-    if old & (unless | QUEUED) == 0 {
-        // SAFETY: we set `QUEUED`.
-        unsafe { waker::push::<P>(task, old) };
+    let came_from_here = slab::is_of_a_hart(header.class) && old & AFAR == 0;
+    if came_from_here && usize::from(home) == P::here() {
+        // SAFETY: vacant, in no queue, and from this hart's list.
+        unsafe { P::local().slab.put(task) };
+    } else {
+        // SAFETY: vacant, and in no queue.
+        unsafe { slab::put_back::<P>(task) };
     }
 }
 
-/// A slot in limbo was popped: back to the free list, unless it is in a queue again.
+/// A slot in limbo was popped: it can be used again, unless it is in a queue again.
 ///
 /// # Safety
 ///
@@ -423,9 +400,10 @@ unsafe fn vacate_outside<P: Platform>(task: NonNull<Header>, unless: u32) {
 unsafe fn recycle<P: Platform>(task: NonNull<Header>) {
     // SAFETY: type-stable.
     let header = unsafe { task.as_ref() };
-    if header.state.update(|old| (old & QUEUED == 0).then_some(old & !LIMBO)).is_ok() {
+    let free = header.state.update(|old| (old & QUEUED == 0).then_some(old & !LIMBO)).is_ok();
+    if free && header.class != CLASS_STATIC {
         // SAFETY: vacant, and in no queue.
-        unsafe { P::local().slab.put(task) };
+        unsafe { slab::put_back::<P>(task) };
     }
 }
 
@@ -434,6 +412,8 @@ pub(crate) struct Fit<L, F>(PhantomData<(L, F)>);
 
 impl<L: Label, F: Future> Fit<L, F> {
     pub(crate) const SIZE: usize = size_of::<Cell<L, F>>();
+    /// Where the future or output ends. (The type may be padded behind.)
+    pub(crate) const END: usize = offset_of!(Cell<L, F>, stage) + size_of::<Stage<F>>();
     pub(crate) const ALIGN: usize = align_of::<Cell<L, F>>();
 }
 

@@ -13,7 +13,7 @@ use core::{
 };
 
 use crate::{
-    Builder, JoinHandle,
+    Builder, JoinHandle, Priority,
     platform::{OUTSIDE, Platform},
     task::{self, Header},
     waker,
@@ -54,9 +54,15 @@ impl<P: Platform> ThinWaker<P> {
     fn forward(waker: &Waker) -> Option<Self> {
         // Any hart will do, but the spawning one has the memory.
         let home = if P::here() == OUTSIDE { 0 } else { P::here() };
-        let forward =
-            Forward { to: waker.clone(), woken: AtomicBool::new(false), _pinned: PhantomPinned };
-        let Ok(handle) = Builder::<P>::new().hart(home).spawn(forward) else {
+        let forward = Forward::<P> {
+            to: waker.clone(),
+            woken: AtomicBool::new(false),
+            platform: PhantomData,
+            _pinned: PhantomPinned,
+        };
+        // Its turn is a wake and nothing else: as urgent as the most urgent that it may wake.
+        let builder = Builder::<P>::new().priority(Priority::HIGHEST).hart(home);
+        let Ok(handle) = builder.spawn(forward) else {
             waker.wake_by_ref();
             return None;
         };
@@ -90,10 +96,10 @@ impl<P: Platform> ThinWaker<P> {
     }
 
     /// The future of a task of our own.
-    fn forwards(&self, task: NonNull<Header>) -> &Forward {
+    fn forwards(&self, task: NonNull<Header>) -> &Forward<P> {
         // SAFETY: it is there until we are dropped, and as it is not `Unpin`, its poll has no more of it
         // for itself than we have.
-        unsafe { task::future::<Forward>(task).as_ref() }
+        unsafe { task::future::<Forward<P>>(task).as_ref() }
     }
 
     /// Wakes the task.
@@ -152,24 +158,30 @@ fn own<P: Platform>(waker: &Waker) -> Option<NonNull<Header>> {
 }
 
 /// The task that stands for a foreign waker. It never ends by itself.
-struct Forward {
+struct Forward<P: Platform> {
     to: Waker,
     /// Whether there is a wake to be passed on. A turn alone does not say so: the first is that of every
     /// new task, and the last may be for the drop that came right after the wake.
     woken: AtomicBool,
+    platform: PhantomData<fn() -> P>,
     /// Others look at it while it is polled.
     _pinned: PhantomPinned,
 }
 
-impl Forward {
+impl<P: Platform> Forward<P> {
     fn pass_on(&self) {
         if self.woken.swap(false, Ordering::Acquire) {
+            if P::here() != OUTSIDE {
+                // What is woken may look for its task, to abort it for example: this one is not its own.
+                // SAFETY: not outside.
+                unsafe { P::local() }.no_task();
+            }
             self.to.wake_by_ref();
         }
     }
 }
 
-impl Future for Forward {
+impl<P: Platform> Future for Forward<P> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
@@ -178,7 +190,7 @@ impl Future for Forward {
     }
 }
 
-impl Drop for Forward {
+impl<P: Platform> Drop for Forward<P> {
     fn drop(&mut self) {
         self.pass_on();
     }

@@ -5,10 +5,13 @@
 //! instructions whether ten nodes wait or a million, and [`Wheel::next_deadline`] is the moment
 //! itself, not the next turn of some wheel, so that a hart sleeps until there is work.
 //!
-//! It needs nothing: no allocator, no globals, no clock. A node lies in its owner, pinned, such as
+//! The wheel needs nothing: no allocator, no globals, no clock. A node lies in its owner, pinned, such as
 //! the future that waits. Time is an argument, in ticks of whatever clock the caller reads, and all
 //! 64 bits of it may be used. A wheel is for one hart, or for whoever holds the caller's lock: no
 //! operation is atomic.
+//!
+//! On it stand [`Timers`], the wheel of one hart behind its lock, and [`Sleep`], the future that owns a node:
+//! generic over a [`Clock`], they run on this computer as on a machine.
 //!
 //! The algorithm is the hierarchical timing wheel of G. Varghese and T. Lauck, "Hashed and
 //! Hierarchical Timing Wheels: Data Structures for the Efficient Implementation of a Timer
@@ -46,9 +49,11 @@
 mod coarse;
 mod node;
 mod sleep;
+mod ticks;
 mod wheel;
 
 pub use coarse::coarse;
 pub use node::Node;
 pub use sleep::{Clock, NEVER, Sleep, Timers};
+pub use ticks::{duration_of, skip_missed, ticks_in};
 pub use wheel::Wheel;

@@ -10,7 +10,7 @@ use core::{
 };
 
 use lock_api::{Mutex, RawMutex};
-use wakeful_executor::{OUTSIDE, Platform, ThinWaker};
+use wakeful_executor::{OUTSIDE, Platform, ThinWaker, poll_proceed};
 
 use crate::{Node, Wheel};
 
@@ -27,11 +27,19 @@ pub unsafe trait Clock: Sized + 'static {
     /// What guards the wheel of a hart.
     type Lock: RawMutex + 'static;
 
-    /// The timers of the hart that runs this. Called only where `here` is not [`OUTSIDE`].
-    fn local_timers() -> &'static Timers<Self>;
+    /// The timers of the hart that runs this.
+    ///
+    /// # Safety
+    ///
+    /// `here` is not [`OUTSIDE`].
+    unsafe fn local_timers() -> &'static Timers<Self>;
 
     /// The timers of a hart by its number.
-    fn timers(number: usize) -> &'static Timers<Self>;
+    ///
+    /// # Safety
+    ///
+    /// The number is 0 or below `harts`.
+    unsafe fn timers(number: usize) -> &'static Timers<Self>;
 
     /// Has this hart interrupted at `deadline` instead of any other time; [`NEVER`]: not at all. The
     /// interrupt calls `Hart::ring`, and the alarm [`Timers::fire`].
@@ -111,7 +119,8 @@ impl<C: Clock> Timers<C> {
                 C::arm(deadline);
             } else {
                 drop(inner);
-                C::Platform::hart(target.hart()).ring(); // it arms itself
+                // SAFETY: the target's hart is one that there is.
+                unsafe { C::Platform::hart(target.hart()) }.ring(); // it arms itself
             }
         }
     }
@@ -279,6 +288,10 @@ impl<C: Clock> Future for Sleep<C> {
         let this = self.as_ref();
         let deadline = this.node.deadline();
         if C::Platform::now() >= deadline {
+            // Or a task that sleeps for moments that have passed would never give way.
+            if poll_proceed::<C::Platform>(context).is_pending() {
+                return Poll::Pending;
+            }
             this.leave();
             return Poll::Ready(());
         }
@@ -290,10 +303,13 @@ impl<C: Clock> Future for Sleep<C> {
         }
         if let Some(waker) = ThinWaker::new(context.waker()) {
             let here = C::Platform::here();
-            let (timers, hart) =
-                if here == OUTSIDE { (C::timers(0), 0) } else { (C::local_timers(), here) };
-            // SAFETY: it is pinned, in no wheel, and leaves when it is dropped.
-            unsafe { timers.insert(NonNull::from(&this.node), deadline, Target::new(waker, hart)) };
+            // SAFETY: these timers are there. The sleep is pinned, in no wheel, and leaves when it is
+            // dropped.
+            unsafe {
+                let (timers, hart) =
+                    if here == OUTSIDE { (C::timers(0), 0) } else { (C::local_timers(), here) };
+                timers.insert(NonNull::from(&this.node), deadline, Target::new(waker, hart));
+            }
         }
         Poll::Pending
     }

@@ -10,13 +10,10 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 
-use wakeful::{
-    machine, println, task,
-    time::{Duration, Instant},
-};
+use wakeful::{machine, println, task, time::Instant};
 
 const RANGES: u32 = 64;
-const LENGTH: u32 = 2000;
+const LENGTH: u32 = 20_000;
 
 /// The primes in a range, and the hart that counted them.
 async fn count_primes(first: u32) -> (usize, usize) {
@@ -49,7 +46,7 @@ async fn main() {
 
     for (hart, ranges) in ranges.iter().enumerate() {
         let usage = task::usage(hart);
-        let busy = Duration::from_nanos(usage.time * 1_000_000_000 / frequency());
+        let busy = Instant::from_ticks(usage.time) - Instant::from_ticks(0);
         println!(
             "hart {hart}: {ranges} ranges in {} turns, busy for {} ms, fell asleep {} times",
             usage.turns,
@@ -57,9 +54,4 @@ async fn main() {
             usage.sleeps,
         );
     }
-}
-
-/// Ticks per second of what the counters count in.
-fn frequency() -> u64 {
-    machine::machine().timebase_hz
 }

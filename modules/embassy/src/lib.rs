@@ -21,7 +21,7 @@
 //! #[wakeful::main]
 //! async fn main() {
 //!     // On this hart, beside our own tasks. Another hart may host others, and so may another task.
-//!     task::spawn_local(embassy::run(|spawner| spawner.spawn(blink(8).unwrap())));
+//!     task::spawn_local(embassy::run(|spawner| spawner.spawn(blink(8).unwrap()))).detach();
 //!     // `embassy-time` in a task of Wakeful.
 //!     Timer::after_secs(3).await;
 //! }

@@ -127,7 +127,11 @@ pub fn here() -> usize {
 }
 
 /// From now on the running hart's flow of control is known as its own: [`here`] says its number.
-pub fn enter() {
+///
+/// # Safety
+///
+/// This is no interrupt handler. Whoever relies on [`here`] is ready for this hart.
+pub unsafe fn enter() {
     let this = this();
     this.here.store(this.number.load(Ordering::Relaxed), Ordering::Relaxed);
 }
@@ -163,7 +167,11 @@ pub fn local_of(number: usize, local: Local) -> *mut () {
 }
 
 /// Sets what a module keeps for a hart, which need not run yet.
-pub fn set_local(number: usize, local: Local, word: *mut ()) {
+///
+/// # Safety
+///
+/// The word is what its module takes it for, for good.
+pub unsafe fn set_local(number: usize, local: Local, word: *mut ()) {
     HARTS[number].locals[local as usize].store(word, Ordering::Release);
 }
 
@@ -254,6 +262,10 @@ pub fn start_all(
 pub fn interrupt(number: usize) {
     assert!(number < started(), "hart {number} does not run");
     let id = HARTS[number].id.load(Ordering::Relaxed);
+    // What the hart is interrupted for must be visible before the interrupt is. The SBI specification
+    // does not say that the call is a fence, and the firmware's write goes to a device.
+    // SAFETY: orders memory, changes nothing.
+    unsafe { asm!("fence rw, rw", options(nostack, preserves_flags)) };
     // One hart, named by itself as the base of a mask of one bit: works for any id.
     let _ = sbi_rt::send_ipi(HartMask::from_mask_base(1, id));
 }

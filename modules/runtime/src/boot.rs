@@ -40,7 +40,12 @@ fn boot(entry: machine::Entry) -> Result<(), Error> {
     arguments::start_log(&arguments); // from here on somebody listens
     sync::interrupts_on();
     #[cfg(feature = "executor")]
-    wakeful_task::start(); // tasks
+    // SAFETY: once, here.
+    unsafe {
+        wakeful_task::start(); // tasks
+    }
+    #[cfg(all(feature = "executor", feature = "sync"))]
+    wakeful_sync::set_budget(wakeful_task::poll_proceed); // who waits for nothing gives way
     #[cfg(feature = "timer")]
     wakeful_time::start(); // and their timers
     #[cfg(feature = "smp")]

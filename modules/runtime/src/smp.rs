@@ -1,5 +1,7 @@
 //! The other harts: started at boot, with a scheduler each.
 
+#![expect(unsafe_code, reason = "a hart enters the scheduler")]
+
 use wakeful_hal::{self as hal, console, hart, sync};
 use wakeful_task as task;
 
@@ -22,5 +24,6 @@ fn prepare(number: usize) -> bool {
 extern "C" fn secondary() -> ! {
     hal::init_hart();
     sync::interrupts_on();
-    task::enter_and_run()
+    // SAFETY: `prepare` was called for this hart, which comes here once.
+    unsafe { task::enter_and_run() }
 }

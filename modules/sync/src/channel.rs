@@ -9,6 +9,7 @@ use critical_section as section;
 use heapless::Deque;
 use maitake_sync::semaphore::TryAcquireError;
 
+use crate::budget;
 use crate::semaphore::{Permit, Semaphore};
 
 /// A queue of at most `N` values. Any number of tasks send and receive; each value goes to one.
@@ -93,6 +94,7 @@ impl<T, const N: usize> Channel<T, N> {
     /// Dropping it gives up the place in the queue; a slot that was already its own goes to the
     /// next.
     pub async fn reserve(&self) -> Result<Slot<'_, T, N>, Closed> {
+        budget::spend().await;
         let permit = self.free.0.acquire(1).await.map_err(|_| Closed(()))?;
         Ok(Slot { channel: self, permit })
     }
@@ -119,6 +121,7 @@ impl<T, const N: usize> Channel<T, N> {
     /// Nothing is lost: the value is taken in the poll that returns it. Dropping it gives up the
     /// place in the queue.
     pub async fn receive(&self) -> Option<T> {
+        budget::spend().await;
         // Closed: what is left may be taken without a permit.
         if let Ok(permit) = self.values.0.acquire(1).await {
             permit.forget();

@@ -55,6 +55,8 @@
 
 #![cfg_attr(not(test), no_std)]
 
+#[expect(unsafe_code, reason = "a function passes through an atomic word")]
+mod budget;
 mod channel;
 mod mutex;
 #[cfg(test)]
@@ -69,6 +71,7 @@ mod wait_queue;
 mod watch;
 
 pub use crate::{
+    budget::{Spend, set_budget},
     channel::{Channel, Closed, Slot, TryReceiveError, TrySendError},
     mutex::{Mutex, MutexGuard},
     rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},

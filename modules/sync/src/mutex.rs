@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::budget;
 use crate::raw::RawLock;
 
 /// Keeps the data for one task at a time. Tasks get it in the order in which they came.
@@ -37,6 +38,7 @@ impl<T: ?Sized> Mutex<T> {
     // An `async fn`, because maitake's own future returns a second guard when it is polled again
     // after it was ready.
     pub async fn lock(&self) -> MutexGuard<'_, T> {
+        budget::spend().await;
         self.0.lock().await
     }
 

@@ -9,6 +9,7 @@ use core::{
     ops::{Deref, DerefMut},
 };
 
+use crate::budget;
 use crate::semaphore::{Permit, Semaphore};
 
 /// Keeps the data for many readers or one writer. Tasks get it in the order in which they came.
@@ -67,6 +68,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// Dropping it gives up the place in the queue, and lets those behind go on.
     pub async fn read(&self) -> RwLockReadGuard<'_, T> {
+        budget::spend().await;
         RwLockReadGuard { lock: self, _permit: self.readers.acquire(1).await }
     }
 
@@ -76,6 +78,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// Dropping it gives up the place in the queue, and lets those behind go on.
     pub async fn write(&self) -> RwLockWriteGuard<'_, T> {
+        budget::spend().await;
         RwLockWriteGuard { lock: self, _permit: self.readers.acquire(READERS).await }
     }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::budget;
 use crate::raw::RawLock;
 
 /// A number of permits, which tasks take and give back.
@@ -31,6 +32,7 @@ impl Semaphore {
     // An `async fn`, because maitake's own future returns permits that nobody gave when it is
     // polled again after it was ready.
     pub async fn acquire(&self, permits: usize) -> Permit<'_> {
+        budget::spend().await;
         self.0.acquire(permits).await.expect("nobody can close it")
     }
 

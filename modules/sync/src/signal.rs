@@ -4,6 +4,7 @@ use core::{cell::Cell, fmt};
 
 use critical_section as section;
 
+use crate::budget;
 use crate::wait_queue::WaitQueue;
 
 /// The latest value that somebody gave, until a task takes it.
@@ -42,6 +43,7 @@ impl<T> Signal<T> {
     ///
     /// Nothing is lost: the value is taken in the poll that returns it.
     pub async fn wait(&self) -> T {
+        budget::spend().await;
         self.waiting.wait_for(|| self.try_take()).await
     }
 }

@@ -24,9 +24,7 @@ pub use machine::{Machine, ring, set_alarm};
 pub use run::{enter_and_run, prepare_hart, run, start};
 use wakeful_executor::Platform;
 #[doc(inline)]
-pub use wakeful_executor::{
-    Aborted, LEVELS, Pool, Priority, SpawnError, TaskId, YieldNow, yield_now,
-};
+pub use wakeful_executor::{Aborted, LEVELS, Priority, SpawnError, TaskId, YieldNow, yield_now};
 #[cfg(feature = "counters")]
 #[doc(inline)]
 pub use wakeful_executor::{HartUsage, TaskUsage};
@@ -36,6 +34,9 @@ pub type Builder<L = ()> = wakeful_executor::Builder<Machine, L>;
 
 /// Waits for a task's result; dropping it lets the task go on. See [`wakeful_executor::JoinHandle`].
 pub type JoinHandle<T> = wakeful_executor::JoinHandle<Machine, T>;
+
+/// Memory for `COUNT` tasks of up to `SIZE` bytes each, in a static. See [`wakeful_executor::Pool`].
+pub type Pool<const SIZE: usize, const COUNT: usize> = wakeful_executor::Pool<Machine, SIZE, COUNT>;
 
 /// A reference to a task, which may have ended. See [`wakeful_executor::Task`].
 pub type Task = wakeful_executor::Task<Machine>;
@@ -96,8 +97,7 @@ pub fn harts() -> usize {
 ///
 /// If there is no such hart.
 pub fn tasks_on(hart: usize) -> usize {
-    assert!(hart < harts(), "there is no hart {hart}");
-    Machine::hart(hart).tasks() as usize
+    machine::existing(hart).tasks() as usize
 }
 
 /// What a hart did so far. Times are in ticks of the machine's counter.
@@ -107,8 +107,7 @@ pub fn tasks_on(hart: usize) -> usize {
 /// If there is no such hart.
 #[cfg(feature = "counters")]
 pub fn usage(hart: usize) -> HartUsage {
-    assert!(hart < harts(), "there is no hart {hart}");
-    Machine::hart(hart).usage()
+    machine::existing(hart).usage()
 }
 
 /// Spends one unit of this turn's budget. For futures that wait for an outside event: see

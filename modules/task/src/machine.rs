@@ -28,7 +28,19 @@ pub fn set_alarm(alarm: fn()) {
 /// Lets this hart call what [`set_alarm`] said as soon as the task that runs is done with its turn. For
 /// interrupt handlers.
 pub fn ring() {
-    Machine::hart(hart::number()).ring();
+    // SAFETY: a hart that runs.
+    unsafe { Machine::hart(hart::number()) }.ring();
+}
+
+/// The scheduler of a hart that must be there.
+///
+/// # Panics
+///
+/// If it is not.
+pub(crate) fn existing(number: usize) -> &'static Hart<Machine> {
+    assert!(number < Machine::harts(), "there is no hart {number}");
+    // SAFETY: there is.
+    unsafe { Machine::hart(number) }
 }
 
 /// The scheduler of a hart.
@@ -50,13 +62,13 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
-    fn local() -> &'static Hart<Self> {
-        // SAFETY: a hart that is not `OUTSIDE` has entered, after its word was set.
+    unsafe fn local() -> &'static Hart<Self> {
+        // SAFETY: by the contract this hart has entered, and before that its word was set.
         unsafe { scheduler(hart::local(Local::Task)) }
     }
 
-    fn hart(number: usize) -> &'static Hart<Self> {
-        // SAFETY: below `harts`, by the contract.
+    unsafe fn hart(number: usize) -> &'static Hart<Self> {
+        // SAFETY: by the contract it is the boot hart, or was started after its word was set.
         unsafe { scheduler(hart::local_of(number, Local::Task)) }
     }
 

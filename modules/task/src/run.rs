@@ -17,13 +17,19 @@ use crate::{Builder, Machine};
 
 const _: () = assert!(size_of::<Hart<Machine>>() <= PAGE_SIZE);
 
-/// Starts the scheduler of the boot hart: from here on it can be spawned on and woken. Once, at boot.
-pub fn start() {
+/// Starts the scheduler of the boot hart: from here on it can be spawned on and woken.
+///
+/// # Safety
+///
+/// Called once, at boot, on the boot hart.
+pub unsafe fn start() {
     static BOOT: Hart<Machine> = Hart::new();
-    // SAFETY: `boot.rs` calls once, and this hart has not entered yet.
-    unsafe { BOOT.start(0) };
-    hart::set_local(0, Local::Task, (&raw const BOOT).cast_mut().cast());
-    hart::enter();
+    // SAFETY: nobody uses it yet, and it is what a scheduler's word must be; this is no interrupt.
+    unsafe {
+        BOOT.start(0);
+        hart::set_local(0, Local::Task, (&raw const BOOT).cast_mut().cast());
+        hart::enter();
+    }
 }
 
 /// Makes a scheduler for a hart that is about to be started as that number. Whether there was memory.
@@ -39,8 +45,8 @@ pub fn prepare_hart(number: usize) -> bool {
     unsafe {
         place.write(Hart::new());
         place.as_ref().start(number);
+        hart::set_local(number, Local::Task, place.as_ptr().cast());
     }
-    hart::set_local(number, Local::Task, place.as_ptr().cast());
     true
 }
 
@@ -55,15 +61,34 @@ fn run_for_ever() -> ! {
 }
 
 /// Where a hart that was started goes, after it has set itself up.
-pub fn enter_and_run() -> ! {
-    hart::enter();
+///
+/// # Safety
+///
+/// Called once on that hart, after [`prepare_hart`] with its number.
+pub unsafe fn enter_and_run() -> ! {
+    // SAFETY: its scheduler is ready, and this is no interrupt.
+    unsafe { hart::enter() };
     run_for_ever()
 }
 
 /// Runs the application's `main` as the boot hart's first task, and switches the machine off with its
 /// exit code when it returns.
 pub fn run(main: impl Future<Output = u8> + 'static) -> ! {
-    let main = async move { power::off(main.await) };
+    /// Without `main` nobody would ever switch the machine off.
+    struct Aborted;
+
+    impl Drop for Aborted {
+        fn drop(&mut self) {
+            panic!("main was aborted");
+        }
+    }
+
+    let main = async move {
+        let aborted = Aborted;
+        let exit_code = main.await;
+        core::mem::forget(aborted);
+        power::off(exit_code)
+    };
     match Builder::new().name("main").spawn_local(main) {
         Ok(handle) => handle.detach(),
         Err(error) => panic!("cannot start main: {error}"),

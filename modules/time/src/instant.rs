@@ -8,8 +8,6 @@ use core::{
 
 use wakeful_hal::timer;
 
-const NANOS: u64 = 1_000_000_000;
-
 /// A moment: what the machine's counter said, or will say. All harts agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
@@ -34,10 +32,7 @@ impl Instant {
 
     /// The time since an earlier moment; zero if it is a later one.
     pub fn duration_since(self, earlier: Self) -> Duration {
-        let ticks = self.0.saturating_sub(earlier.0);
-        let frequency = timer::frequency();
-        let nanos = ticks % frequency * NANOS / frequency;
-        Duration::new(ticks / frequency, nanos as u32) // less than a second's
+        wakeful_timer::duration_of(self.0.saturating_sub(earlier.0), timer::frequency())
     }
 
     /// The time since this moment; zero if it is still to come.
@@ -47,25 +42,23 @@ impl Instant {
 
     /// The moment that much later; the end of time if there is none.
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(ticks_in(duration)))
+        self.checked_add(duration).unwrap_or(Self(u64::MAX))
     }
 
     /// The moment that much later. `None` if there is none.
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
-        self.0.checked_add(ticks_in(duration)).map(Self)
+        self.0.checked_add(ticks_in(duration)?).map(Self)
     }
 
     /// The moment that much earlier. `None` if there is none.
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
-        self.0.checked_sub(ticks_in(duration)).map(Self)
+        self.0.checked_sub(ticks_in(duration)?).map(Self)
     }
 }
 
 /// The ticks that cover a duration, rounded up: who waits for so many waits long enough.
-fn ticks_in(duration: Duration) -> u64 {
-    let frequency = timer::frequency();
-    let fraction = (u64::from(duration.subsec_nanos()) * frequency).div_ceil(NANOS);
-    duration.as_secs().saturating_mul(frequency).saturating_add(fraction)
+pub(crate) fn ticks_in(duration: Duration) -> Option<u64> {
+    wakeful_timer::ticks_in(duration, timer::frequency())
 }
 
 impl Add<Duration> for Instant {

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use crate::{Instant, sleep_until};
+use wakeful_timer::skip_missed;
+
+use crate::{Instant, instant::ticks_in, sleep_until};
 
 /// What happens to ticks that nobody waited for in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,14 +59,14 @@ impl Interval {
     pub async fn tick(&mut self) -> Instant {
         sleep_until(self.next).await;
         let this = self.next;
-        self.next = this.saturating_add(self.period);
-        if self.missed == MissedTicks::Skip {
-            let late = Instant::now().ticks().saturating_sub(self.next.ticks());
-            let period = self.next.ticks() - this.ticks();
-            // At the end of time there are no more periods.
-            let missed = late.div_ceil(period.max(1)) * period;
-            self.next = Instant::from_ticks(self.next.ticks().saturating_add(missed));
-        }
+        self.next = match self.missed {
+            MissedTicks::Burst => this.saturating_add(self.period),
+            MissedTicks::Skip => {
+                let period = ticks_in(self.period).unwrap_or(u64::MAX);
+                let next = skip_missed(this.ticks(), period, Instant::now().ticks());
+                Instant::from_ticks(next)
+            }
+        };
         this
     }
 

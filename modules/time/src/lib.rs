@@ -24,7 +24,6 @@ mod interval;
 mod machine;
 mod timeout;
 
-use core::future::Future;
 #[doc(no_inline)]
 pub use core::time::Duration;
 
@@ -37,8 +36,8 @@ pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 /// [`wakeful_timer::Sleep`].
 pub type Sleep = wakeful_timer::Sleep<MachineClock>;
 
-/// Waits for that long: never less, and longer by the time until the hart takes the interrupt and more
-/// urgent tasks had their turns.
+/// Waits for that long: never less, and longer by the time until the hart takes the interrupt, ends the turn
+/// that is under way, and has given turns to tasks that are more urgent or came before.
 ///
 /// # Cancellation
 ///
@@ -70,21 +69,11 @@ pub fn sleep_coarse(duration: Duration) -> Sleep {
     Sleep::until(wakeful_timer::coarse(now.ticks(), deadline.ticks()))
 }
 
-/// Waits for what never comes, or for `deadline` if there is one.
-///
-/// # Cancellation
-///
-/// Nothing is left behind.
-pub fn sleep_until_some(deadline: Option<Instant>) -> impl Future<Output = ()> {
-    Sleep::until(deadline.map_or(wakeful_timer::NEVER, Instant::ticks))
-}
-
 /// How many sleeps wait on the timers of a hart.
 ///
 /// # Panics
 ///
 /// If there is no such hart.
 pub fn pending_on(hart: usize) -> usize {
-    assert!(hart < wakeful_task::harts(), "there is no hart {hart}");
-    machine::timers_of(hart).pending()
+    machine::existing(hart).pending()
 }

@@ -26,10 +26,15 @@ unsafe fn timers(word: *mut ()) -> &'static Timers<MachineClock> {
     unsafe { &*word.cast() }
 }
 
-/// Those of a hart that there is.
-pub(crate) fn timers_of(number: usize) -> &'static Timers<MachineClock> {
-    // SAFETY: callers have looked.
-    unsafe { timers(hart::local_of(number, Local::Time)) }
+/// Those of a hart that must be there.
+///
+/// # Panics
+///
+/// If it is not.
+pub(crate) fn existing(number: usize) -> &'static Timers<MachineClock> {
+    assert!(number < wakeful_task::harts(), "there is no hart {number}");
+    // SAFETY: there is.
+    unsafe { MachineClock::timers(number) }
 }
 
 // SAFETY: words are set once; the lock turns interrupts off.
@@ -38,13 +43,14 @@ unsafe impl Clock for MachineClock {
     type Lock = RawIrqLock;
 
     #[inline(always)]
-    fn local_timers() -> &'static Timers<Self> {
+    unsafe fn local_timers() -> &'static Timers<Self> {
         // SAFETY: of a hart that runs.
         unsafe { timers(hart::local(Local::Time)) }
     }
 
-    fn timers(number: usize) -> &'static Timers<Self> {
-        timers_of(number)
+    unsafe fn timers(number: usize) -> &'static Timers<Self> {
+        // SAFETY: by the contract, a hart that there is.
+        unsafe { timers(hart::local_of(number, Local::Time)) }
     }
 
     #[inline]
@@ -53,11 +59,13 @@ unsafe impl Clock for MachineClock {
     }
 }
 
-/// Sets up the boot hart's timers and what timer interrupts do. Once, at boot, after the scheduler.
+/// Sets up the boot hart's timers and what timer interrupts do. At boot, after the scheduler.
 pub fn start() {
     static BOOT: Timers<MachineClock> = Timers::new();
-    hart::set_local(0, Local::Time, (&raw const BOOT).cast_mut().cast());
-    wakeful_task::set_alarm(|| MachineClock::local_timers().fire());
+    // SAFETY: it is what the word must be.
+    unsafe { hart::set_local(0, Local::Time, (&raw const BOOT).cast_mut().cast()) };
+    // SAFETY: alarms are on a hart.
+    wakeful_task::set_alarm(|| unsafe { MachineClock::local_timers() }.fire());
     // Whoever waits is woken in the hart's own flow of control: the handler only rings there.
     trap::set_timer_handler(wakeful_task::ring);
 }
@@ -74,7 +82,9 @@ pub fn prepare_hart(number: usize) -> bool {
         return false;
     };
     // SAFETY: it fits into the frames, which are ours and stay; nobody knows of it yet.
-    unsafe { place.write(Timers::new()) };
-    hart::set_local(number, Local::Time, place.as_ptr().cast());
+    unsafe {
+        place.write(Timers::new());
+        hart::set_local(number, Local::Time, place.as_ptr().cast());
+    }
     true
 }

@@ -127,7 +127,7 @@ async fn idle() {
         Poll::Pending
     }))
     .await;
-    trap::set_timer_handler(task::ring);
+    trap::set_timer_handler(wakeful_task::ring);
 }
 
 /// The hart sleeps, as does the task: the timer interrupt rings, the alarm looks into the wheel.

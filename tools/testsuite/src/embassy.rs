@@ -330,7 +330,7 @@ pub(crate) async fn interrupts() -> Outcome {
             );
         }
         PRESSED.signal(COUNT.fetch_add(1, Ordering::Relaxed));
-        task::ring(); // what it does otherwise
+        wakeful_task::ring(); // what it does otherwise
     });
     for _ in 0..1000 {
         timer::set(timer::now());

@@ -82,6 +82,8 @@ const ASYNC_CASES: &[AsyncCase] = &[
     ("wake-from-another-hart", || Box::pin(interrupts::wake_from_another_hart())),
     ("tasks", || Box::pin(tasks::life())),
     ("sleeps", || Box::pin(tasks::sleeps())),
+    ("fair", || Box::pin(tasks::fair())),
+    ("turnover", || Box::pin(tasks::turnover())),
     ("latency", || Box::pin(tasks::latency())),
     ("cancel", || Box::pin(tasks::cancel())),
     ("wakers", || Box::pin(tasks::wakers())),

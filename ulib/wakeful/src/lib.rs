@@ -39,11 +39,6 @@ pub use wakeful_runtime::arguments;
 #[cfg(feature = "sync")]
 #[doc(inline)]
 pub use wakeful_sync as sync;
-#[cfg(feature = "executor")]
-pub use wakeful_task as task;
-#[cfg(feature = "timer")]
-#[doc(inline)]
-pub use wakeful_time as time;
 
 /// The machine that this image finds itself on: memory, harts, clocks, as its device tree tells.
 pub mod machine {
@@ -52,6 +47,26 @@ pub mod machine {
         layout::image::physical as image,
         machine::{Hart, Isa, Machine, Mmu, machine},
         timer::has_sstc,
+    };
+}
+
+/// Tasks: spawning, waiting for them, priorities. `main` is the first one.
+#[cfg(feature = "executor")]
+pub mod task {
+    pub use wakeful_task::{
+        Aborted, Builder, JoinHandle, LEVELS, Pool, Priority, SpawnError, Task, TaskId, YieldNow,
+        current, harts, poll_proceed, spawn, spawn_local, spawn_on, tasks_on, yield_now,
+    };
+    #[cfg(feature = "counters")]
+    pub use wakeful_task::{HartUsage, TaskUsage, usage};
+}
+
+/// Time: instants, sleeping, timeouts and intervals.
+#[cfg(feature = "timer")]
+pub mod time {
+    pub use wakeful_time::{
+        Duration, Elapsed, Instant, Interval, MissedTicks, Sleep, Timeout, interval, interval_at,
+        pending_on, sleep, sleep_coarse, sleep_until, timeout, timeout_at,
     };
 }
 

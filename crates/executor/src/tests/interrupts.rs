@@ -22,6 +22,12 @@ use crate::{
     Builder, Hart, JoinHandle, OUTSIDE, Platform, Priority, Task, waker_vtable, yield_now,
 };
 
+/// Hart 0.
+fn hart() -> &'static Hart<P> {
+    // SAFETY: there is one.
+    unsafe { P::hart(0) }
+}
+
 /// Harts of this file's tests: one at a time has them, on one thread.
 struct P;
 
@@ -36,11 +42,12 @@ unsafe impl Platform for P {
         HERE.get()
     }
 
-    fn local() -> &'static Hart<Self> {
-        Self::hart(Self::here())
+    unsafe fn local() -> &'static Hart<Self> {
+        // SAFETY: as ours.
+        unsafe { Self::hart(Self::here()) }
     }
 
-    fn hart(number: usize) -> &'static Hart<Self> {
+    unsafe fn hart(number: usize) -> &'static Hart<Self> {
         static HARTS: [Hart<P>; 2] = [const { Hart::new() }; 2];
         assert!(number != OUTSIDE, "no hart in an interrupt");
         &HARTS[number]
@@ -85,9 +92,9 @@ fn with_machine(test: impl FnOnce(&'static Hart<P>)) {
         }
     }
     HERE.set(0);
-    test(P::hart(0));
+    test(hart());
     settle();
-    MEMORY.assert_vacant::<P>(core::array::from_ref(P::hart(0)));
+    MEMORY.assert_vacant::<P>(core::array::from_ref(hart()));
 }
 
 /// Does something as another: as an interrupt, or as if another hart did it at that moment.
@@ -106,8 +113,8 @@ fn take_interrupt(number: usize) -> bool {
 /// Runs hart 0 until it sleeps.
 fn run() {
     loop {
-        P::hart(0).run();
-        if P::hart(0).sleep() {
+        hart().run();
+        if hart().sleep() {
             break;
         }
     }
@@ -115,7 +122,7 @@ fn run() {
 
 /// Runs hart 0, which has just run, for as long as it does not sleep, or is interrupted.
 fn settle() {
-    let is_asleep = P::hart(0).sleep();
+    let is_asleep = hart().sleep();
     if !is_asleep {
         run();
     }
@@ -239,7 +246,7 @@ impl Scene {
         drop(self.joiner);
         run();
         assert_eq!(Arc::strong_count(&self.alive), 1, "a future or an output is lost");
-        assert_eq!(P::hart(0).tasks(), 0);
+        assert_eq!(hart().tasks(), 0);
         _ = take_interrupt(0);
     }
 }
@@ -293,7 +300,7 @@ impl Does {
                 let ending = Rc::clone(&scene.ending);
                 Box::new(move || drop(ending.take()))
             }
-            Self::Ring => Box::new(|| P::hart(0).ring()),
+            Self::Ring => Box::new(|| hart().ring()),
             Self::Spawn => {
                 let (begun, alive) = (Rc::clone(&scene.begun), Arc::clone(&scene.alive));
                 Box::new(move || {
@@ -399,7 +406,7 @@ fn interrupted_turns() {
         for _ in 0..2 {
             Builder::<P>::new().spawn_local(async { yield_now().await }).unwrap().detach();
         }
-        P::hart(0).run();
+        hart().run();
     });
 }
 
@@ -408,7 +415,7 @@ fn interrupted_wake() {
     every_interrupt(|scene| {
         scene.victim_gate.waker().wake();
         scene.gate.waker().wake();
-        P::hart(0).run();
+        hart().run();
     });
 }
 
@@ -419,7 +426,7 @@ fn interrupted_spawn() {
         let gate = Gate::default();
         gate.0.is_open.set(true);
         let handle = spawn(&gate, &scene.alive);
-        P::hart(0).run();
+        hart().run();
         assert!(handle.is_finished());
     });
 }
@@ -428,7 +435,7 @@ fn interrupted_spawn() {
 fn interrupted_completion() {
     every_interrupt(|scene| {
         scene.ending_gate.open();
-        P::hart(0).run();
+        hart().run();
         drop(scene.ending.take());
     });
 }
@@ -437,7 +444,7 @@ fn interrupted_completion() {
 fn interrupted_completion_of_what_is_joined() {
     every_interrupt(|scene| {
         scene.gate.open();
-        P::hart(0).run();
+        hart().run();
         assert!(scene.joiner.is_finished());
     });
 }
@@ -449,7 +456,7 @@ fn interrupted_abort() {
             ending.abort();
             scene.ending.set(Some(ending));
         }
-        P::hart(0).run();
+        hart().run();
     });
 }
 
@@ -458,17 +465,17 @@ fn interrupted_delivery() {
     every_interrupt(|scene| {
         let wakers = [&scene.victim_gate, &scene.ending_gate].map(Gate::waker);
         as_hart(OUTSIDE, || wakers.into_iter().for_each(Waker::wake));
-        P::hart(0).run();
+        hart().run();
     });
 }
 
 #[test]
 fn interrupted_sleep() {
     every_interrupt(|_| {
-        P::hart(0).run();
+        hart().run();
         _ = take_interrupt(0);
-        if P::hart(0).sleep() {
-            _ = P::hart(0).sleep();
+        if hart().sleep() {
+            _ = hart().sleep();
         }
     });
 }
@@ -481,7 +488,7 @@ fn interrupted_limbo() {
         drop(scene.ended.take());
         let gate = Gate::default();
         let handle = spawn(&gate, &scene.alive);
-        P::hart(0).run();
+        hart().run();
         handle.abort();
     });
 }

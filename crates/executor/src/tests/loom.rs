@@ -53,7 +53,7 @@ use crate::{
     Aborted, Builder, Hart, JoinHandle, OUTSIDE, Platform, Priority, SpawnError, Task,
     atomic::SEARCHING_LOADS,
     inbox::Inbox,
-    slab::{self, Class},
+    slab::Class,
     state::{LIMBO, QUEUED, VACANT},
     task::{CLASS_STATIC, Fit, Header, detached, nothing},
     waker_vtable,
@@ -106,11 +106,11 @@ unsafe impl Platform for P {
         HERE.with(Cell::get)
     }
 
-    fn local() -> &'static Hart<Self> {
+    unsafe fn local() -> &'static Hart<Self> {
         hart(Self::here())
     }
 
-    fn hart(number: usize) -> &'static Hart<Self> {
+    unsafe fn hart(number: usize) -> &'static Hart<Self> {
         hart(number)
     }
 
@@ -219,9 +219,11 @@ fn begin(slots: usize) {
         unsafe { hart.start(number) };
     }
     let hart = become_hart(0);
-    let fresh: Vec<_> = (0..slots).map(|_| slab::allocate::<P>(class()).unwrap().0).collect();
+    // SAFETY: our hart.
+    let take = |_| unsafe { hart.slab.take::<P>(class()) }.unwrap().0;
+    let fresh: Vec<_> = (0..slots).map(take).collect();
     for slot in &fresh {
-        // SAFETY: claimed by `allocate`, and nobody else knows of it. Our hart.
+        // SAFETY: claimed above, and nobody else knows of it. Our hart.
         unsafe {
             slot.as_ref().state.clear(QUEUED);
             hart.slab.put(*slot);

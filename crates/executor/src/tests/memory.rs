@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use super::HERE;
 use crate::{
-    Hart, Platform,
-    slab::Class,
+    Hart, OUTSIDE, Platform,
+    slab::{self, Class},
     state::{LIMBO, QUEUED, VACANT},
     task::Header,
 };
@@ -63,6 +63,13 @@ impl Memory {
                 }
             }
         }
+        HERE.set(OUTSIDE);
+        for &class in &classes {
+            while let Some((slot, state)) = slab::allocate::<P>(class) {
+                assert!(state & (VACANT | LIMBO) == VACANT, "{state:#x} on a list");
+                slots.push((slot.addr().get(), OUTSIDE, slot));
+            }
+        }
         slots.sort_unstable();
         assert!(slots.windows(2).all(|pair| pair[0].0 != pair[1].0), "a slot is doubled");
         for &Chunk(memory, layout) in &*self.chunks.lock().unwrap() {
@@ -84,7 +91,10 @@ impl Memory {
             unsafe {
                 let old = slot.as_ref().state.clear(QUEUED);
                 assert!(old & LIMBO == 0, "a slot is doubled");
-                harts[number].slab.put(slot);
+                match harts.get(number) {
+                    Some(hart) => hart.slab.put(slot),
+                    None => slab::put_back::<P>(slot),
+                }
             }
         }
         HERE.set(here);

@@ -50,11 +50,11 @@ macro_rules! platform {
                 $crate::tests::HERE.get()
             }
 
-            fn local() -> &'static $crate::Hart<Self> {
+            unsafe fn local() -> &'static $crate::Hart<Self> {
                 &Self::harts()[Self::here()]
             }
 
-            fn hart(number: usize) -> &'static $crate::Hart<Self> {
+            unsafe fn hart(number: usize) -> &'static $crate::Hart<Self> {
                 &Self::harts()[number]
             }
 

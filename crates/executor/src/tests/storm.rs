@@ -44,11 +44,11 @@ unsafe impl Platform for P {
         HERE.get()
     }
 
-    fn local() -> &'static Hart<Self> {
-        Self::hart(Self::here())
+    unsafe fn local() -> &'static Hart<Self> {
+        &harts()[Self::here()]
     }
 
-    fn hart(number: usize) -> &'static Hart<Self> {
+    unsafe fn hart(number: usize) -> &'static Hart<Self> {
         &harts()[number]
     }
 

@@ -35,11 +35,11 @@ unsafe impl Platform for Machine {
         HERE.get()
     }
 
-    fn local() -> &'static Hart<Self> {
+    unsafe fn local() -> &'static Hart<Self> {
         &HARTS[HERE.get()]
     }
 
-    fn hart(number: usize) -> &'static Hart<Self> {
+    unsafe fn hart(number: usize) -> &'static Hart<Self> {
         &HARTS[number]
     }
 
@@ -63,7 +63,8 @@ unsafe impl Platform for Machine {
     }
 
     fn alarm() {
-        TestClock::local_timers().fire();
+        // SAFETY: alarms are on a hart.
+        unsafe { TestClock::local_timers() }.fire();
     }
 
     fn now() -> u64 {
@@ -71,16 +72,38 @@ unsafe impl Platform for Machine {
     }
 }
 
-/// A spin lock: in these tests there are no interrupts to keep away.
+/// A spin lock, which keeps interrupts away: one that a test lets come while it is held comes when it is
+/// released. So wherever in an edit of the wheel it would come, it comes before or after.
 struct Spin(AtomicBool);
+
+type Interrupt = Box<dyn FnOnce()>;
+
+thread_local! {
+    /// How many times a lock may still be taken or released before the interrupt comes.
+    static COUNTDOWN: Cell<usize> = const { Cell::new(usize::MAX) };
+    static INTERRUPT: Cell<Option<Interrupt>> = const { Cell::new(None) };
+}
+
+/// A place where an interrupt may come.
+fn point() {
+    let left = COUNTDOWN.get();
+    COUNTDOWN.set(left.saturating_sub(1));
+    if left == 0
+        && let Some(handler) = INTERRUPT.take()
+    {
+        let here = HERE.replace(OUTSIDE);
+        handler();
+        HERE.set(here);
+    }
+}
 
 // SAFETY: `swap` lets one in.
 unsafe impl RawMutex for Spin {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait's way to make one")]
     const INIT: Self = Self(AtomicBool::new(false));
     type GuardMarker = GuardSend;
 
     fn lock(&self) {
+        point();
         while !self.try_lock() {
             std::hint::spin_loop();
         }
@@ -92,6 +115,7 @@ unsafe impl RawMutex for Spin {
 
     unsafe fn unlock(&self) {
         self.0.store(false, Ordering::Release);
+        point();
     }
 }
 
@@ -102,11 +126,11 @@ unsafe impl Clock for TestClock {
     type Platform = Machine;
     type Lock = Spin;
 
-    fn local_timers() -> &'static Timers<Self> {
+    unsafe fn local_timers() -> &'static Timers<Self> {
         &TIMERS[HERE.get()]
     }
 
-    fn timers(number: usize) -> &'static Timers<Self> {
+    unsafe fn timers(number: usize) -> &'static Timers<Self> {
         &TIMERS[number]
     }
 
@@ -371,4 +395,70 @@ fn a_wake_that_was_early_is_not_the_last() {
     assert!(poll(sleep.as_mut(), &waker).is_ready());
     drop(sleep);
     HARTS[0].run();
+}
+
+/// An interrupt comes between any two edits of the wheel, and rings, drops a sleep, or polls one.
+#[test]
+fn interrupts_come_between_edits() {
+    let handlers: [fn(&Arc<Count>) -> Interrupt; 4] = [
+        |_| Box::new(|| HARTS[0].ring()),
+        |_| {
+            let mut sleep = Box::pin(Sleeping::until(later(3)));
+            assert!(poll(sleep.as_mut(), Waker::noop()).is_pending());
+            Box::new(move || drop(sleep))
+        },
+        |count| {
+            let waker = Waker::from(Arc::clone(count));
+            Box::new(move || {
+                let mut sleep = Box::pin(Sleeping::until(later(1)));
+                assert!(poll(sleep.as_mut(), &waker).is_pending());
+                drop(sleep);
+            })
+        },
+        |_| {
+            Box::new(|| {
+                NOW.fetch_add(7, Ordering::SeqCst);
+                HARTS[0].ring();
+            })
+        },
+    ];
+    let _turn = machine();
+    let mut tries = 0;
+    for handler in handlers {
+        for countdown in 0.. {
+            let (kept, count) = (Arc::new(Count::default()), Arc::new(Count::default()));
+            let waker = Waker::from(Arc::clone(&kept));
+            INTERRUPT.set(Some(handler(&count)));
+            COUNTDOWN.set(countdown);
+            let ends = Arc::new(Mutex::new(0));
+            for length in [2, 5, 5, 900] {
+                let (ends, deadline) = (Arc::clone(&ends), later(length));
+                let task = async move {
+                    Sleeping::until(deadline).await;
+                    assert!(Machine::now() >= deadline, "early");
+                    *ends.lock().unwrap() += 1;
+                };
+                Builder::<Machine>::new().spawn_local(task).unwrap().detach();
+            }
+            let mut sleep = Box::pin(Sleeping::until(later(4)));
+            _ = poll(sleep.as_mut(), &waker);
+            HARTS[0].run();
+            sleep.as_mut().reset(later(6));
+            let ready = poll(sleep.as_mut(), &waker).is_ready();
+            pass(2000);
+            assert!(ready || poll(sleep.as_mut(), &waker).is_ready());
+            drop(sleep);
+            HARTS[0].run();
+            let came = INTERRUPT.take().is_none();
+            COUNTDOWN.set(usize::MAX);
+            pass(2000);
+            assert_eq!(*ends.lock().unwrap(), 4, "a sleep is lost, interrupted at {countdown}");
+            assert_eq!((pending(), tasks()), ([0, 0], 0), "interrupted at {countdown}");
+            tries += 1;
+            if !came {
+                break; // there are no more places
+            }
+        }
+    }
+    assert!(tries > 60, "only {tries} places");
 }

@@ -33,12 +33,12 @@ unsafe impl Platform for Thread {
         HERE.load(Relaxed)
     }
 
-    fn local() -> &'static Hart<Self> {
+    unsafe fn local() -> &'static Hart<Self> {
         // SAFETY: once `HERE` says a number, a hart that was leaked.
         unsafe { &*LOCAL.load(Relaxed) }
     }
 
-    fn hart(number: usize) -> &'static Hart<Self> {
+    unsafe fn hart(number: usize) -> &'static Hart<Self> {
         // SAFETY: the executor asks for harts below `harts` only.
         unsafe { &*HARTS[number].load(Relaxed) }
     }
