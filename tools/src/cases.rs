@@ -110,6 +110,7 @@ fn panics() -> Vec<Case> {
     vec![
         panic("panics::plain", "panic")
             .sees("panicked at tools/testsuite/src/panics.rs:")
+            .sees("in the task `main`")
             .sees("backtrace:")
             .sees("  at 0x*  testsuite::panics::outer")
             .sees("  at 0x*  testsuite::panics::plain"),

@@ -1,6 +1,20 @@
 //! Atomics and cells: those of `core`, or loom's, which try every interleaving. In tests those of `core`
 //! with a point before each operation where an interrupt can be made to come.
 
+/// Makes a function `const`, except under loom, whose atomics are not made at compile time.
+macro_rules! const_unless_loom {
+    ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
+        $(#[$attribute])*
+        #[cfg(not(loom))]
+        $visibility const fn $($rest)*
+
+        #[cfg(loom)]
+        $(#[$attribute])*
+        $visibility fn $($rest)*
+    };
+}
+pub(crate) use const_unless_loom;
+
 #[cfg(any(loom, not(test)))]
 pub(crate) use core::cell::Cell;
 #[cfg(not(loom))]

@@ -64,6 +64,15 @@ impl<P: Platform> Task<P> {
         Some(unsafe { Self::new(header) })
     }
 
+    /// The name of the task that is having its turn on this hart, if it has one.
+    pub fn current_name() -> Option<&'static str> {
+        if P::here() == OUTSIDE {
+            return None;
+        }
+        // SAFETY: not outside; a task having its turn is in its slot.
+        unsafe { task::name(P::local().current()?) }
+    }
+
     /// # Safety
     ///
     /// The slot holds a task now.

@@ -10,7 +10,7 @@ use core::{
 #[cfg(feature = "counters")]
 use crate::counters::HartUsage;
 use crate::{
-    atomic::Cell,
+    atomic::{Cell, const_unless_loom},
     budget,
     counters::HartCounters,
     inbox::Inbox,
@@ -64,43 +64,25 @@ pub struct Hart<P> {
 unsafe impl<P> Sync for Hart<P> {}
 
 impl<P: Platform> Hart<P> {
-    /// A scheduler that has yet to be [`start`](Self::start)ed.
-    #[cfg(not(loom))]
-    #[expect(clippy::new_without_default, reason = "it is made for statics")]
-    pub const fn new() -> Self {
-        Self {
-            queue: Queue::new(),
-            current: Cell::new(ptr::null_mut()),
-            budget: Cell::new(budget::FULL),
-            number: Cell::new(NOT_STARTED),
-            is_running: Cell::new(false),
-            net_tasks: AtomicU32::new(0),
-            counters: HartCounters::new(),
-            slab: Slab::new(),
-            sent_tasks: Apart(AtomicU32::new(0)),
-            inbox: Apart(Inbox::new()),
-            returns: [Returns::new(), Returns::new()],
-            alarm: Header::new(0, CLASS_STATIC, alarm::<P>),
-            platform: PhantomData,
-        }
-    }
-
-    #[cfg(loom)]
-    pub(crate) fn new() -> Self {
-        Self {
-            queue: Queue::new(),
-            current: Cell::new(ptr::null_mut()),
-            budget: Cell::new(budget::FULL),
-            number: Cell::new(NOT_STARTED),
-            is_running: Cell::new(false),
-            net_tasks: AtomicU32::new(0),
-            counters: HartCounters::new(),
-            slab: Slab::new(),
-            sent_tasks: Apart(AtomicU32::new(0)),
-            inbox: Apart(Inbox::new()),
-            returns: [Returns::new(), Returns::new()],
-            alarm: Header::new(0, CLASS_STATIC, alarm::<P>),
-            platform: PhantomData,
+    const_unless_loom! {
+        /// A scheduler that has yet to be [`start`](Self::start)ed.
+        #[expect(clippy::new_without_default, reason = "it is made for statics")]
+        pub fn new() -> Self {
+            Self {
+                queue: Queue::new(),
+                current: Cell::new(ptr::null_mut()),
+                budget: Cell::new(budget::FULL),
+                number: Cell::new(NOT_STARTED),
+                is_running: Cell::new(false),
+                net_tasks: AtomicU32::new(0),
+                counters: HartCounters::new(),
+                slab: Slab::new(),
+                sent_tasks: Apart(AtomicU32::new(0)),
+                inbox: Apart(Inbox::new()),
+                returns: [Returns::new(), Returns::new()],
+                alarm: Header::new(0, CLASS_STATIC, alarm::<P>),
+                platform: PhantomData,
+            }
         }
     }
 

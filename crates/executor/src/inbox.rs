@@ -10,7 +10,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::{
-    atomic::{AtomicPtr, Ordering},
+    atomic::{AtomicPtr, Ordering, const_unless_loom},
     task::Header,
 };
 
@@ -20,14 +20,10 @@ pub(crate) struct Inbox(AtomicPtr<Header>);
 const ASLEEP: *mut Header = ptr::without_provenance_mut(1);
 
 impl Inbox {
-    #[cfg(not(loom))]
-    pub(crate) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    #[cfg(loom)]
-    pub(crate) fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self(AtomicPtr::new(ptr::null_mut()))
+        }
     }
 
     /// Puts a task in. Returns whether the hart must be interrupted.

@@ -80,13 +80,7 @@ impl<P: Platform, L: Label> Builder<P, L> {
         F: Future<Output: Send> + Send + 'static,
     {
         let here = P::here();
-        let harts = P::harts();
-        let home = match self.hart {
-            Some(number) if number < harts => number,
-            Some(_) => return Err(SpawnError::NoHart),
-            None if harts == 1 => 0,
-            None => least_busy::<P>(here, harts),
-        };
+        let home = self.home(here)?;
         let slot = slot::<P, L, F>(here).ok_or(SpawnError::NoMemory)?;
         // SAFETY: it fits, and may run anywhere.
         Ok(unsafe { self.begin(slot, home, here, future) })
@@ -123,12 +117,7 @@ impl<P: Platform, L: Label> Builder<P, L> {
         F: Future<Output: Send> + Send + 'static,
     {
         let here = P::here();
-        let harts = P::harts();
-        let home = match self.hart {
-            Some(number) if number < harts => number,
-            Some(_) => return Err(SpawnError::NoHart),
-            None => least_busy::<P>(here, harts),
-        };
+        let home = self.home(here)?;
         let slot = pool.take::<L, F>().ok_or(SpawnError::NoMemory)?;
         // SAFETY: it fits, and may run anywhere.
         Ok(unsafe { self.begin(slot, home, here, future) })
@@ -151,6 +140,18 @@ impl<P: Platform, L: Label> Builder<P, L> {
         let slot = pool.take::<L, F>().ok_or(SpawnError::NoMemory)?;
         // SAFETY: it fits, and stays here; so does the handle if it must.
         Ok(unsafe { self.begin(slot, here, here, future) })
+    }
+
+    /// The hart that was asked for, or the one with the fewest tasks.
+    #[inline]
+    fn home(&self, here: usize) -> Result<usize, SpawnError> {
+        let harts = P::harts();
+        match self.hart {
+            Some(number) if number < harts => Ok(number),
+            Some(_) => Err(SpawnError::NoHart),
+            None if harts == 1 => Ok(0),
+            None => Ok(least_busy::<P>(here, harts)),
+        }
     }
 
     /// The calling hart, if the task may run here.

@@ -10,7 +10,7 @@
 //! is in one queue at most, and a wake is one `fetch_or`: if the bit was set, somebody has yet to
 //! poll, and will see what this waker's owner wrote, because all changes are read-modify-writes.
 
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, Ordering, const_unless_loom};
 
 /// The future is gone. Unless `ABORTED`, its output is there until the handle takes it.
 pub(crate) const COMPLETE: u32 = 1 << 0;
@@ -59,14 +59,10 @@ const fn vacated(state: u32) -> u32 {
 pub(crate) struct State(AtomicU32);
 
 impl State {
-    #[cfg(not(loom))]
-    pub(crate) const fn new(value: u32) -> Self {
-        Self(AtomicU32::new(value))
-    }
-
-    #[cfg(loom)]
-    pub(crate) fn new(value: u32) -> Self {
-        Self(AtomicU32::new(value))
+    const_unless_loom! {
+        pub(crate) fn new(value: u32) -> Self {
+            Self(AtomicU32::new(value))
+        }
     }
 
     #[inline(always)]

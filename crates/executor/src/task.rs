@@ -15,7 +15,7 @@ use core::{
 };
 
 use crate::{
-    atomic::Plain,
+    atomic::{Plain, const_unless_loom},
     counters::TaskCounters,
     platform::Platform,
     slab,
@@ -61,43 +61,26 @@ pub(crate) const CLASS_STATIC: u8 = u8::MAX;
 unsafe impl Sync for Header {}
 
 impl Header {
-    #[cfg(not(loom))]
-    pub(crate) const fn new(state: u32, class: u8, poll: PollFn) -> Self {
-        Self {
-            state: State::new(state),
-            home: Plain::new(0),
-            class,
-            layout: Plain::new(0),
-            next: Plain::new(core::ptr::null_mut()),
-            poll: Plain::new(poll),
-            aux: Plain::new(core::ptr::null_mut()),
-            counters: TaskCounters::new(),
+    const_unless_loom! {
+        pub(crate) fn new(state: u32, class: u8, poll: PollFn) -> Self {
+            Self {
+                state: State::new(state),
+                home: Plain::new(0),
+                class,
+                layout: Plain::new(0),
+                next: Plain::new(core::ptr::null_mut()),
+                poll: Plain::new(poll),
+                aux: Plain::new(core::ptr::null_mut()),
+                counters: TaskCounters::new(),
+            }
         }
     }
 
-    #[cfg(loom)]
-    pub(crate) fn new(state: u32, class: u8, poll: PollFn) -> Self {
-        Self {
-            state: State::new(state),
-            home: Plain::new(0),
-            class,
-            layout: Plain::new(0),
-            next: Plain::new(core::ptr::null_mut()),
-            poll: Plain::new(poll),
-            aux: Plain::new(core::ptr::null_mut()),
-            counters: TaskCounters::new(),
+    const_unless_loom! {
+        /// A slot without a task.
+        pub(crate) fn vacant(class: u8) -> Self {
+            Self::new(VACANT, class, nothing)
         }
-    }
-
-    /// A slot without a task.
-    #[cfg(not(loom))]
-    pub(crate) const fn vacant(class: u8) -> Self {
-        Self::new(VACANT, class, nothing)
-    }
-
-    #[cfg(loom)]
-    pub(crate) fn vacant(class: u8) -> Self {
-        Self::new(VACANT, class, nothing)
     }
 
     /// The waiter's waker.

@@ -9,6 +9,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let report = Report::begin();
     let (number, id) = (hart::number(), hart::id());
     report.print(format_args!("\npanic on hart {number} (id {id}): {info}\n"));
+    #[cfg(feature = "executor")]
+    if let Some(name) = wakeful_task::current_name() {
+        report.print(format_args!("in the task `{name}`\n"));
+    }
     #[cfg(feature = "alloc")]
     if let Some(size) = wakeful_alloc::last_refusal() {
         report.print(format_args!("the last allocation without memory was of {size} bytes"));

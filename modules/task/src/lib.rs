@@ -86,6 +86,11 @@ pub fn current() -> Option<Task> {
     Task::current()
 }
 
+/// The name of the task that is having its turn on this hart, if it has one.
+pub fn current_name() -> Option<&'static str> {
+    Task::current_name()
+}
+
 /// How many harts run tasks. They are numbered from 0, the one that booted.
 pub fn harts() -> usize {
     Machine::harts()

@@ -55,7 +55,8 @@ pub mod machine {
 pub mod task {
     pub use wakeful_task::{
         Aborted, Builder, JoinHandle, LEVELS, Pool, Priority, SpawnError, Task, TaskId, YieldNow,
-        current, harts, poll_proceed, spawn, spawn_local, spawn_on, tasks_on, yield_now,
+        current, current_name, harts, poll_proceed, spawn, spawn_local, spawn_on, tasks_on,
+        yield_now,
     };
     #[cfg(feature = "counters")]
     pub use wakeful_task::{HartUsage, TaskUsage, usage};

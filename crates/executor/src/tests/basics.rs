@@ -352,7 +352,12 @@ fn tasks_know_themselves() {
     platform!(P, 1);
     let hart = P::start();
     assert!(Task::<P>::current().is_none());
-    let handle = Builder::<P>::new().name("me").spawn(async { Task::<P>::current() }).unwrap();
+    assert!(Task::<P>::current_name().is_none());
+    let handle = Builder::<P>::new().name("me").spawn(async {
+        assert_eq!(Task::<P>::current_name(), Some("me"));
+        Task::<P>::current()
+    });
+    let handle = handle.unwrap();
     let task = handle.task();
     assert_eq!(handle.name(), Some("me"));
     hart.run();
