@@ -196,11 +196,11 @@ impl<P: Platform> Hart<P> {
     #[cold]
     #[inline(never)]
     fn take_in(&self) {
-        for task in self.inbox.0.take() {
+        self.inbox.0.take(|task| {
             // SAFETY: our hart; who put the task in passed its link on.
             unsafe { self.queue.push(task, task.as_ref().state.peek()) };
             self.counters.delivered();
-        }
+        });
     }
 
     /// Takes a task in from another hart or context. Returns whether the hart must be interrupted.

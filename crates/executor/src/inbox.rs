@@ -34,9 +34,8 @@ impl Inbox {
     pub(crate) unsafe fn push(&self, task: NonNull<Header>) -> bool {
         let mut newest = self.0.load(Ordering::Relaxed);
         loop {
-            let rest = if newest == ASLEEP { ptr::null_mut() } else { newest };
-            // SAFETY: the link is ours until the exchange.
-            unsafe { task.as_ref().next.set(rest) };
+            // SAFETY: the link is ours until the exchange. `ASLEEP` ends a chain as well as null.
+            unsafe { task.as_ref().next.set(newest) };
             let (success, failure) = (Ordering::Release, Ordering::Relaxed);
             match self.0.compare_exchange_weak(newest, task.as_ptr(), success, failure) {
                 Ok(_) => return newest == ASLEEP,
@@ -53,21 +52,30 @@ impl Inbox {
 
     /// Takes all tasks out, the oldest first, and ends the sleep. For the hart alone.
     #[inline]
-    pub(crate) fn take(&self) -> Chain {
-        let mut newest = self.0.swap(ptr::null_mut(), Ordering::Acquire);
-        if newest == ASLEEP {
-            newest = ptr::null_mut();
+    pub(crate) fn take(&self, mut each: impl FnMut(NonNull<Header>)) {
+        let Some(newest) = linked(self.0.swap(ptr::null_mut(), Ordering::Acquire)) else { return };
+        // SAFETY: the chain is ours, here and below.
+        let mut next = linked(unsafe { newest.as_ref().next.get() });
+        if next.is_none() {
+            return each(newest); // mostly there is one
         }
-        let mut oldest = ptr::null_mut();
-        while let Some(task) = NonNull::new(newest) {
-            // SAFETY: the chain is ours.
+        let mut oldest = newest;
+        // SAFETY: as above.
+        unsafe { newest.as_ref().next.set(ptr::null_mut()) };
+        while let Some(task) = next {
+            // SAFETY: as above.
             unsafe {
-                newest = task.as_ref().next.get();
-                task.as_ref().next.set(oldest);
+                next = linked(task.as_ref().next.get());
+                task.as_ref().next.set(oldest.as_ptr());
             }
-            oldest = task.as_ptr();
+            oldest = task;
         }
-        Chain(oldest)
+        let mut rest = Some(oldest);
+        while let Some(task) = rest {
+            // SAFETY: as above; from `each` on the link is no longer ours.
+            rest = NonNull::new(unsafe { task.as_ref().next.get() });
+            each(task);
+        }
     }
 
     /// Falls asleep, unless there is something inside. For the hart alone; it may ask again while
@@ -81,16 +89,8 @@ impl Inbox {
     }
 }
 
-/// Tasks taken out of an inbox.
-pub(crate) struct Chain(*mut Header);
-
-impl Iterator for Chain {
-    type Item = NonNull<Header>;
-
-    fn next(&mut self) -> Option<NonNull<Header>> {
-        let task = NonNull::new(self.0)?;
-        // SAFETY: the chain is ours.
-        self.0 = unsafe { task.as_ref().next.get() };
-        Some(task)
-    }
+/// The task that a word of a chain stands for, if that is not the end.
+#[inline]
+fn linked(word: *mut Header) -> Option<NonNull<Header>> {
+    if word.addr() > ASLEEP.addr() { NonNull::new(word) } else { None }
 }

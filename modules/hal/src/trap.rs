@@ -190,10 +190,7 @@ trap_entry:
     slli    t0, t0, 3                   // shifts the top bit out
     add     t0, t0, t1
     ld      t0, 0(t0)
-    srli    a0, a0, 13                  // FS
-    andi    a0, a0, 3
-    addi    a0, a0, -3                  // dirty?
-    beqz    a0, 1f
+    bltz    a0, 1f                      // SD, the sign: FS is dirty
     jalr    t0
 2:  ld      a0, 128(sp)
     csrw    sstatus, a0                 // interrupts off, FS as it was

@@ -50,7 +50,7 @@ pub(super) const ALL: &[Limit] = &[
         Some(28.0),
     ),
     limit("wake-other-asleep", "  the same, on a hart that sleeps", Gate::None, None),
-    limit("interrupt-busy", "interrupt to urgent task: busy hart", Gate::None, None),
+    limit("interrupt-busy", "interrupt to urgent task: busy hart", Gate::Most(160.0), Some(90.0)),
     limit("interrupt-idle", "  the same, of a hart that sleeps", Gate::None, None),
     limit("interrupt-sleep", "  the same, of a task in a sleep", Gate::None, None),
     limit("sleep-begin", "sleep: begin", Gate::None, None),

@@ -686,17 +686,18 @@ fn loom_inbox_and_sleep() {
                 }
             })
         });
-        let mut taken: Vec<_> = inbox.take().collect();
+        let mut taken = Vec::new();
+        inbox.take(|task| taken.push(task));
         let mut asleep = inbox.sleep();
         if asleep && interrupted.swap(0, Relaxed) == 1 {
-            taken.extend(inbox.take());
+            inbox.take(|task| taken.push(task));
             asleep = inbox.sleep();
         }
         for other in others {
             other.join().unwrap();
         }
         if !asleep || interrupted.swap(0, Relaxed) == 1 {
-            taken.extend(inbox.take());
+            inbox.take(|task| taken.push(task));
             assert!(inbox.sleep() && inbox.sleep(), "it may ask again");
         }
         assert!(inbox.sleep(), "it sleeps with something inside");
