@@ -93,12 +93,17 @@ fn somewhere<T>(random: &mut Random, batch: &dyn Fn() -> T) -> T {
     deeper(random.below(PAGE / 64), batch)
 }
 
+/// The best of those who are compared with the lane called `name`.
+pub(crate) fn best_peer<'a>(lanes: &'a [Lane], name: &str) -> Option<&'a Lane> {
+    let peers = lanes.iter().filter(|lane| lane.name != name && lane.compared);
+    let figures = peers.filter_map(|lane| Some((lane, lane.figure()?)));
+    figures.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lane, _)| lane)
+}
+
 /// How the lane called `name` compares with the best of the others.
 pub(crate) fn ratio_to_best(lanes: &[Lane], name: &str) -> Option<f64> {
-    let (ours, peers): (Vec<_>, Vec<_>) = lanes.iter().partition(|lane| lane.name == name);
-    let compared = peers.into_iter().filter(|lane| lane.compared);
-    let best = compared.filter_map(Lane::figure).min_by(f64::total_cmp)?;
-    Some(ours.first()?.figure()? / best)
+    let ours = lanes.iter().find(|lane| lane.name == name)?.figure()?;
+    Some(ours / best_peer(lanes, name)?.figure()?)
 }
 
 /// The figure that `part` of the others are below, or the next lower one.

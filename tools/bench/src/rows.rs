@@ -99,7 +99,8 @@ impl Row {
 
 /// What must be known to read the tables: how equal the work is, and whom it favours where it is not.
 pub(crate) const NOTES: &str = "\
-A figure is the lowest decile of its rounds; the ratio is ours to the least of the others.
+A figure is the lowest decile of its rounds; the ratio is ours to the least of the others. A gate is missed
+by a ratio above 1, and above it by more than the rounds scatter, in three races in a row.
 Executor rows are ns per operation; futures and counts are the same for all.
   yield       One operation is one poll of a task that wakes itself by reference and returns.
   ring        16 tasks, each parked on a waker that it left once; whoever is polled wakes the next by

@@ -1,12 +1,16 @@
 //! The tables: rows by contenders, then how we compare with the best of the others.
 
-use crate::race::{Lane, ratio_to_best};
+use crate::race::{Lane, best_peer, ratio_to_best};
 
 /// Who is compared with the others.
 pub(crate) const OURS: &str = "wakeful";
 
-/// The best peer's cost, at most: more is a missed gate.
+/// The best peer's cost, at most: more is a missed gate, unless the rounds of one of the two scatter by as
+/// much.
 const GATE: f64 = 1.0;
+
+/// No row is so noisy that it may be off by more.
+const MOST_NOISE: f64 = 0.1;
 
 /// Where we are going.
 const GOAL: f64 = 0.7;
@@ -28,14 +32,21 @@ pub(crate) fn row(title: &str, lanes: &[Lane], gated: bool) -> String {
     };
     let cells: String = lanes.iter().map(|lane| format!("{:>11}", cell(lane))).collect();
     let ratio = ratio(lanes);
-    let judgement = |ratio| if gated { judgement(ratio) } else { "(no gate)" };
+    let judgement = |ratio| if gated { judgement(ratio, noise(lanes)) } else { "(no gate)" };
     let judged = ratio.map(|ratio| format!("{ratio:>14.2}x  {}", judgement(ratio)));
     format!("{title:<TITLE_WIDTH$}{cells}{}", judged.unwrap_or_default())
 }
 
 /// Whether we are slower than the best peer in this row.
 pub(crate) fn misses_gate(lanes: &[Lane]) -> bool {
-    ratio(lanes).is_some_and(|ratio| ratio > GATE)
+    ratio(lanes).is_some_and(|ratio| ratio > GATE + noise(lanes))
+}
+
+/// By how much the rounds of the noisier one of us and the best peer scatter.
+fn noise(lanes: &[Lane]) -> f64 {
+    let best = best_peer(lanes, OURS).and_then(Lane::noise);
+    let ours = lanes.iter().find(|lane| lane.name == OURS).and_then(Lane::noise);
+    best.into_iter().chain(ours).fold(0.0, f64::max).min(MOST_NOISE)
 }
 
 /// Ours to the best peer's, to two places: as it is printed, so it is judged.
@@ -43,10 +54,11 @@ fn ratio(lanes: &[Lane]) -> Option<f64> {
     ratio_to_best(lanes, OURS).map(|ratio| (ratio * 100.0).round() / 100.0)
 }
 
-fn judgement(ratio: f64) -> &'static str {
+fn judgement(ratio: f64, noise: f64) -> &'static str {
     match ratio {
         _ if ratio <= GOAL => "goal",
         _ if ratio <= GATE => "ok",
+        _ if ratio <= GATE + noise => "within noise",
         _ => "GATE MISSED",
     }
 }
@@ -76,6 +88,13 @@ mod tests {
         assert!(row("x", &lanes(21.0), true).ends_with("1.05x  GATE MISSED"));
         assert!(row("x", &lanes(21.0), false).ends_with("1.05x  (no gate)"));
         assert!(misses_gate(&lanes(21.0)));
+        // Its rounds scatter by as much, but never by more than a tenth.
+        let mut noisy = lanes(21.0);
+        noisy[1].rounds = [vec![21.0; 2], vec![22.5; 9]].concat();
+        assert!(row("x", &noisy, true).ends_with("1.05x  within noise"));
+        assert!(!misses_gate(&noisy));
+        noisy[1].rounds = [vec![23.0; 2], vec![40.0; 9]].concat();
+        assert!(misses_gate(&noisy));
         assert!(!misses_gate(&lanes(20.0)));
         assert!(!misses_gate(&lanes(20.0)[..1]));
     }
