@@ -1,5 +1,6 @@
 //! Folders for one run: made under `target/wakeful/scratch`, gone with their owner.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,8 +20,7 @@ impl Scratch {
             label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = of_this_process()?.join(format!("{label}-{number}"));
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        create(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self(folder))
     }
 
@@ -32,6 +32,17 @@ impl Scratch {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+}
+
+/// Creates a folder in that of this process, which another thread may just be deleting because it was
+/// empty: then it is made again.
+fn create(folder: &Path) -> std::io::Result<()> {
+    loop {
+        match std::fs::create_dir_all(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => return done,
+        }
     }
 }
 
@@ -65,5 +76,20 @@ impl Drop for Scratch {
         _ = std::fs::remove_dir_all(&self.0);
         // The last one takes the process's folder with it: this fails while it is not empty.
         _ = self.0.parent().map(std::fs::remove_dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_come_and_go_at_the_same_time() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(|| (0..200).try_for_each(|_| Scratch::new("race").map(drop)))
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     }
 }
