@@ -184,7 +184,7 @@ impl Returns {
 
     /// Takes all slots of a class, linked: never one of several, so that no link can have changed
     /// between its being read and used.
-    fn take_all(&self, class: Class) -> Option<NonNull<Header>> {
+    pub(crate) fn take_all(&self, class: Class) -> Option<NonNull<Header>> {
         let newest = &self.newest[class.0 as usize];
         if newest.load(Ordering::Relaxed).is_null() {
             return None;
@@ -197,7 +197,7 @@ impl Returns {
     /// # Safety
     ///
     /// As for `add`, of this slot and all behind.
-    unsafe fn undo_take(&self, class: Class, first: NonNull<Header>) {
+    pub(crate) unsafe fn undo_take(&self, class: Class, first: NonNull<Header>) {
         let newest = &self.newest[class.0 as usize];
         let (success, failure) = (Ordering::Release, Ordering::Relaxed);
         // Mostly nothing has come meanwhile. The sooner this is over, the fewer find nothing here.
@@ -219,7 +219,7 @@ impl Returns {
     /// # Safety
     ///
     /// They are vacant, not in limbo, of this class, and the caller's.
-    unsafe fn add(&self, class: Class, first: NonNull<Header>, last: NonNull<Header>) {
+    pub(crate) unsafe fn add(&self, class: Class, first: NonNull<Header>, last: NonNull<Header>) {
         let newest = &self.newest[class.0 as usize];
         let mut rest = newest.load(Ordering::Relaxed);
         loop {

@@ -1,4 +1,5 @@
-//! The state of a task: one word, changed by read-modify-writes only.
+//! The state of a task: one word, changed by read-modify-writes only (but for one store, of who has
+//! claimed a slot).
 //!
 //! ```text
 //!    31   30 ... 13   12    11       10       9      8     7      6     5..3     2      1       0

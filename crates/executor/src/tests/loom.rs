@@ -28,7 +28,8 @@
 //! | a detached task that was woken is known by `QUEUED` alone | `wake_while_detached`, `abort_while_detached` |
 //! | orders do not look at the generation, or it is not counted | `orders_do_not_hit_the_next_task` |
 //! | an update (priority, abort, vacating) is a load and a store | `priority_and_wakes` |
-//! | a slot vacated outside is not queued, or without `LIMBO` | `slot_comes_back_from_outside` |
+//! | a slot vacated elsewhere is not put back | `slot_comes_back_from_outside` |
+//! | the slots put back are taken by a load and a store | `slots_put_back_are_found_once` |
 
 use core::{
     alloc::Layout,
@@ -53,7 +54,7 @@ use crate::{
     Aborted, Builder, Hart, JoinHandle, OUTSIDE, Platform, Priority, SpawnError, Task,
     atomic::SEARCHING_LOADS,
     inbox::Inbox,
-    slab::Class,
+    slab::{Class, Returns},
     state::{LIMBO, QUEUED, VACANT},
     task::{CLASS_STATIC, Fit, Header, detached, nothing},
     waker_vtable,
@@ -954,5 +955,52 @@ fn loom_slot_comes_back_from_outside() {
         let next = spawn(0, &second, || true);
         run(0);
         assert!(next.is_finished());
+    });
+}
+
+/// Slots that are put back on other harts, while this one takes all of them and gives back what it does
+/// not need, as an interrupt does.
+#[test]
+fn loom_slots_put_back_are_found_once() {
+    model(1, || {
+        let returns = Arc::new(Returns::new());
+        let slots = [(); 3].map(|()| {
+            let header = Header::new(VACANT, CLASS_STATIC, nothing);
+            NonNull::from(Box::leak(Box::new(header))).as_ptr() as usize
+        });
+        let of = |slot: usize| NonNull::new(slot as *mut Header).unwrap();
+        // SAFETY: nobody else has this slot.
+        unsafe { returns.add(class(), of(slots[0]), of(slots[0])) };
+        let others = [slots[1], slots[2]].map(|slot| {
+            let returns = Arc::clone(&returns);
+            // SAFETY: nobody else has this slot.
+            thread::spawn(move || unsafe { returns.add(class(), of(slot), of(slot)) })
+        });
+        let mut found = Vec::new();
+        // Takes the first of all.
+        let mut take = || {
+            let Some(first) = returns.take_all(class()) else { return false };
+            // SAFETY: ours, and all that are linked behind.
+            unsafe {
+                if let Some(rest) = NonNull::new(first.as_ref().aux.get().cast()) {
+                    returns.undo_take(class(), rest);
+                }
+            }
+            found.push(first);
+            true
+        };
+        take();
+        for other in others {
+            other.join().unwrap();
+        }
+        while take() {}
+        found.sort_unstable();
+        let mut all = slots.map(of);
+        all.sort_unstable();
+        assert_eq!(found, all, "a slot is lost or doubled");
+        for slot in found {
+            // SAFETY: leaked above.
+            drop(unsafe { Box::from_raw(slot.as_ptr()) });
+        }
     });
 }
