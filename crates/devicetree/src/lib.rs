@@ -2,7 +2,7 @@
 //!
 //! This crate owns one question: what did the firmware hand over? [`Machine::parse`] answers it
 //! once, at boot, with plain numbers: RAM, harts, interrupt controller, console, command line.
-//! After that nobody looks at the tree again.
+//! After that only drivers look at the tree again: [`devices()`] finds theirs.
 //!
 //! It needs nothing: no allocator, no globals, no `unsafe`. The blob is not trusted. It may be
 //! cut short, damaged or hostile; the answer is then an [`Error`] that says what is wrong and
@@ -37,6 +37,7 @@
 
 mod blob;
 mod cells;
+mod devices;
 mod error;
 mod isa;
 mod machine;
@@ -47,6 +48,7 @@ mod uart;
 mod walk;
 
 pub use blob::{MAX_BLOB_LEN, blob_len};
+pub use devices::{Devices, PciHost, Space, VirtioMmio, Window, devices};
 pub use error::{Error, NodeName};
 pub use isa::{Extension, Isa};
 pub use machine::{Hart, Machine, Mmu};

@@ -202,3 +202,16 @@ fn split(range: &Range<usize>) -> [Range<usize>; 3] {
 pub(crate) fn device_tree() -> Range<usize> {
     facts().device_tree.clone()
 }
+
+/// The flattened device tree: for drivers, which ask it for more than [`machine`] knows.
+///
+/// # Panics
+///
+/// Before [`discover`].
+pub fn device_tree_blob() -> &'static [u8] {
+    let range = device_tree();
+    let start = phys_to_virt(PhysAddr::from(range.start)).as_ptr();
+    // SAFETY: the tree that `discover` read, mapped before and after `paging::init`. It is reserved in
+    // `free_memory` and nobody writes to it.
+    unsafe { slice::from_raw_parts(start, range.len()) }
+}

@@ -8,22 +8,58 @@ use wakeful_hal::{console, machine};
 pub(crate) struct Arguments {
     /// Log levels: `log=warn,net=debug`.
     pub(crate) log: &'static str,
+    /// Where addresses come from: `ip=`, `gw=`, `dns=`.
+    #[cfg(feature = "net")]
+    pub(crate) net: wakeful_net::Settings,
 }
+
+/// What an argument may be, for who has got it wrong.
+const KNOWN: &str = if cfg!(feature = "net") {
+    "log=LEVEL, ip=dhcp or ip=ADDRESS/LENGTH, gw=ADDRESS, dns=ADDRESS"
+} else {
+    "log=LEVEL"
+};
 
 impl Arguments {
     /// Reads the arguments. A word that means nothing to this image is reported and ignored.
     pub(crate) fn parse(bootargs: &'static str) -> Self {
-        let mut arguments = Self { log: "" };
+        let mut arguments = Self {
+            log: "",
+            #[cfg(feature = "net")]
+            net: wakeful_net::Settings::default(),
+        };
         for word in system(bootargs) {
             match word.split_once('=') {
                 Some(("log", levels)) => arguments.log = levels,
+                #[cfg(feature = "net")]
+                Some((key, value)) if arguments.take_net(word, key, value) => {}
+                #[cfg(not(feature = "net"))]
+                Some(("ip" | "gw" | "dns", _)) => console::print(format_args!(
+                    "wakeful: boot argument `{word}` has no effect: this image is built without the \
+                     feature `net`\n"
+                )),
                 _ => console::print(format_args!(
-                    "wakeful: boot argument `{word}` is unknown and ignored (known: log=LEVEL; \
+                    "wakeful: boot argument `{word}` is unknown and ignored (known: {KNOWN}; \
                      arguments of the application go behind `--`)\n"
                 )),
             }
         }
         arguments
+    }
+}
+
+#[cfg(feature = "net")]
+impl Arguments {
+    /// Whether the word is one of the network's. A wrong one is reported.
+    fn take_net(&mut self, word: &str, key: &str, value: &str) -> bool {
+        match self.net.take(key, value) {
+            None => return false,
+            Some(Ok(())) => {}
+            Some(Err(error)) => console::print(format_args!(
+                "wakeful: boot argument `{word}` is ignored: {error}\n"
+            )),
+        }
+        true
     }
 }
 

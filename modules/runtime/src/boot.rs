@@ -50,6 +50,8 @@ fn boot(entry: machine::Entry) -> Result<(), Error> {
     wakeful_time::start(); // and their timers
     #[cfg(feature = "smp")]
     crate::smp::start(); // the other harts
+    #[cfg(feature = "net")]
+    wakeful_net::start(wakeful_driver::start().net, &arguments.net); // the world outside
     Ok(())
 }
 

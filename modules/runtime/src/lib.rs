@@ -4,7 +4,8 @@
 //! Needs from above one symbol, `__wakeful_main`, which `#[wakeful::main]` makes.
 //!
 //! Features: `alloc` (panic reports tell what the heap held), `log` (starts the logger), `executor`
-//! (runs tasks, `main` among them), `timer` (their timers), `smp` (starts the other harts).
+//! (runs tasks, `main` among them), `timer` (their timers), `smp` (starts the other harts),
+//! `net` (finds devices, and takes the network card into service).
 
 #![no_std]
 

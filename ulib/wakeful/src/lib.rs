@@ -20,7 +20,7 @@
 //! # Features
 //!
 //! None is on by default, and what is off is not in the image: `allocator`, `talc`,
-//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`.
+//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `net`, `nal`, `edge`, `http`.
 //! What each does is said beside it in `Cargo.toml`.
 
 #![no_std]
@@ -33,7 +33,13 @@ pub use wakeful_alloc as alloc;
 pub use wakeful_embassy as embassy;
 #[doc(inline)]
 pub use wakeful_hal::power::{off, reboot};
+#[cfg(feature = "http")]
+#[doc(inline)]
+pub use wakeful_http as http;
 pub use wakeful_macros::main;
+#[cfg(feature = "net")]
+#[doc(inline)]
+pub use wakeful_net as net;
 #[doc(inline)]
 pub use wakeful_runtime::arguments;
 #[cfg(feature = "sync")]

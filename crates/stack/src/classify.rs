@@ -1,0 +1,175 @@
+//! Whose is a frame? Reads just as much of it as that takes; smoltcp checks the rest.
+
+use core::hash::{Hash, Hasher};
+
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+/// Both ends of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) local: IpEndpoint,
+    pub(crate) remote: IpEndpoint,
+}
+
+impl Hash for Flow {
+    /// Few large pieces, as each packet pays for it.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(u32::from(self.local.port) << 16 | u32::from(self.remote.port));
+        for address in [self.local.addr, self.remote.addr] {
+            match address {
+                IpAddress::Ipv4(address) => state.write_u32(address.to_bits()),
+                IpAddress::Ipv6(address) => state.write_u128(address.to_bits()),
+            }
+        }
+    }
+}
+
+/// Whose a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A TCP segment. `opens`: a SYN without ACK and RST.
+    Tcp { flow: Flow, opens: bool },
+    /// A UDP datagram.
+    Udp { from: u16, to: u16 },
+    /// It may tell a neighbour's hardware address: ARP, or neighbour discovery.
+    Neighbour,
+    /// A router tells of itself (RFC 4861 §4.2).
+    Router,
+    /// Whatever else smoltcp may have an answer to.
+    Other,
+    /// Nothing that anybody here could use.
+    Useless,
+}
+
+// Where things stand: IEEE 802.3 §3.1.1; RFC 791 §3.1; RFC 8200 §3; RFC 9293 §3.1; RFC 768.
+const ETHERTYPE: usize = 12;
+const ETHERNET_HEADER: usize = 14;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const IPV6_HEADER: usize = 40;
+
+// IANA "Assigned Internet Protocol Numbers".
+const HOP_BY_HOP: u8 = 0;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const ICMPV6: u8 = 58;
+const DESTINATION_OPTIONS: u8 = 60;
+
+// RFC 4861 §4.
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+// RFC 9293 §3.1, the flags' byte.
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// How many IPv6 extension headers are looked behind (RFC 8200 §4.1 has no more kinds than that).
+const MAX_EXTENSIONS: usize = 6;
+
+/// Says whose a frame is.
+#[inline]
+pub(crate) fn classify(frame: &[u8]) -> Class {
+    parse(frame).unwrap_or(Class::Useless)
+}
+
+/// `None` if the frame is too short for what it says it is.
+#[inline]
+fn parse(frame: &[u8]) -> Option<Class> {
+    let packet = frame.get(ETHERNET_HEADER..)?;
+    match u16_at(frame, ETHERTYPE)? {
+        ETHERTYPE_IPV4 => parse_ipv4(packet),
+        ETHERTYPE_IPV6 => parse_ipv6(packet),
+        ETHERTYPE_ARP => Some(Class::Neighbour),
+        _ => None,
+    }
+}
+
+#[inline]
+fn parse_ipv4(packet: &[u8]) -> Option<Class> {
+    let fixed = packet.first_chunk::<20>()?;
+    // Without a buffer to put them together in, fragments are of no use (RFC 791 §3.2). Bit 13 says that
+    // more follow, the lower ones where this one belongs.
+    if u16_at(fixed, 6)? & 0x3fff != 0 {
+        return None;
+    }
+    let header = usize::from(fixed[0] & 15) * 4;
+    let payload = packet.get(header..)?;
+    let address = |at: usize| {
+        IpAddress::v4(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3])
+    };
+    parse_transport(fixed[9], payload, || (address(12), address(16)))
+}
+
+fn parse_ipv6(packet: &[u8]) -> Option<Class> {
+    let fixed = packet.first_chunk::<IPV6_HEADER>()?;
+    let (mut protocol, mut payload) = (fixed[6], &packet[IPV6_HEADER..]);
+    for _ in 0..MAX_EXTENSIONS {
+        match protocol {
+            // RFC 8200 §4.3, 4.4, 4.6: what follows, and a length in units of 8 bytes without the first.
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                let length = (usize::from(*payload.get(1)?) + 1) * 8;
+                protocol = payload[0];
+                payload = payload.get(length..)?;
+            }
+            FRAGMENT => return None,
+            _ => break,
+        }
+    }
+    let address = |at: usize| {
+        let octets = fixed[at..].first_chunk::<16>().copied().unwrap_or_default();
+        IpAddress::Ipv6(octets.into())
+    };
+    if protocol == ICMPV6 {
+        return Some(match payload.first()? {
+            &ROUTER_ADVERTISEMENT => Class::Router,
+            &NEIGHBOUR_SOLICITATION | &NEIGHBOUR_ADVERTISEMENT => Class::Neighbour,
+            _ => Class::Other,
+        });
+    }
+    parse_transport(protocol, payload, || (address(8), address(24)))
+}
+
+#[inline(always)]
+fn parse_transport(
+    protocol: u8,
+    payload: &[u8],
+    addresses: impl FnOnce() -> (IpAddress, IpAddress),
+) -> Option<Class> {
+    match protocol {
+        TCP => {
+            let fixed = payload.first_chunk::<20>()?;
+            let (remote, local) = addresses();
+            let flow = Flow {
+                remote: IpEndpoint::new(remote, u16_at(fixed, 0)?),
+                local: IpEndpoint::new(local, u16_at(fixed, 2)?),
+            };
+            Some(Class::Tcp { flow, opens: fixed[13] & (SYN | ACK | RST) == SYN })
+        }
+        UDP => Some(Class::Udp { from: u16_at(payload, 0)?, to: u16_at(payload, 2)? }),
+        _ => Some(Class::Other),
+    }
+}
+
+/// Whether a frame that smoltcp made asks for a hardware address: then it is not what was to be sent.
+#[inline]
+pub(crate) fn is_solicitation(frame: &[u8]) -> bool {
+    match u16_at(frame, ETHERTYPE) {
+        Some(ETHERTYPE_ARP) => true,
+        Some(ETHERTYPE_IPV6) => {
+            frame.get(ETHERNET_HEADER + 6) == Some(&ICMPV6)
+                && frame.get(ETHERNET_HEADER + IPV6_HEADER) == Some(&NEIGHBOUR_SOLICITATION)
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}

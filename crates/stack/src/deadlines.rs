@@ -1,0 +1,73 @@
+//! When each endpoint wants to be looked after: a node in a wheel for each.
+
+#![expect(unsafe_code, reason = "the wheel links nodes, which are kept here as long as the wheel is")]
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{pin::Pin, ptr::NonNull};
+
+use wakeful_timer::{Node, Wheel, coarse};
+
+/// Deadlines of endpoints by their number, in microseconds.
+pub(crate) struct Deadlines {
+    // Invariant: a node is in no wheel but this one, and nodes are dropped by `drop` alone, which takes them
+    // out first.
+    wheel: Pin<Box<Wheel<u32>>>,
+    nodes: Vec<Box<Node<u32>>>,
+}
+
+// SAFETY: the pointers lead from the wheel to the nodes and between them, and both move together.
+unsafe impl Send for Deadlines {}
+
+impl Deadlines {
+    pub(crate) fn new() -> Self {
+        Self { wheel: Box::pin(Wheel::new()), nodes: Vec::new() }
+    }
+
+    /// Asks for the endpoint's turn at `deadline`, or up to an eighth later, so that many share a moment.
+    /// An earlier deadline that it has stays: its turn will then ask again.
+    #[inline]
+    pub(crate) fn set(&mut self, now: u64, endpoint: u32, deadline: u64) {
+        let deadline = coarse(now, deadline);
+        while self.nodes.len() <= endpoint as usize {
+            self.nodes.push(Box::new(Node::new()));
+        }
+        let node = &self.nodes[endpoint as usize];
+        if node.is_linked() {
+            if node.deadline() <= deadline {
+                return;
+            }
+            self.clear(endpoint);
+        }
+        let node = NonNull::from(&*self.nodes[endpoint as usize]);
+        // SAFETY: in no wheel now; boxed, so it stays where it is, by the invariant as long as the wheel.
+        unsafe { self.wheel.as_ref().insert(node, deadline, endpoint) };
+    }
+
+    /// Forgets the endpoint's deadline.
+    pub(crate) fn clear(&mut self, endpoint: u32) {
+        if let Some(node) = self.nodes.get(endpoint as usize) {
+            // SAFETY: by the invariant it is in no other wheel.
+            unsafe { self.wheel.as_ref().remove(NonNull::from(&**node)) };
+        }
+    }
+
+    /// An endpoint whose deadline has come, and which has none any more.
+    pub(crate) fn expired(&mut self, now: u64) -> Option<u32> {
+        let wheel = self.wheel.as_ref();
+        wheel.advance(now);
+        wheel.pop_expired()
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.wheel.next_deadline()
+    }
+}
+
+impl Drop for Deadlines {
+    fn drop(&mut self) {
+        for endpoint in 0..self.nodes.len() as u32 {
+            self.clear(endpoint);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! An IPv4 address, a router and name servers by DHCP (RFC 2131).
+
+use alloc::vec::Vec;
+
+use smoltcp::{
+    socket::dhcpv4::{Event, Socket},
+    wire::IpAddress,
+};
+
+use crate::{
+    Link, Stack,
+    endpoint::{Endpoint, Kind},
+    rings::Single,
+};
+
+// RFC 2131 §4.1.
+pub(crate) const SERVER_PORT: u16 = 67;
+pub(crate) const CLIENT_PORT: u16 = 68;
+
+pub(crate) struct Client {
+    pub(crate) endpoint: u32,
+}
+
+impl<L: Link> Stack<L> {
+    /// Asks for an address, and keeps it up to date from now on.
+    pub fn start_dhcp(&mut self, now: u64) {
+        if self.dhcp.is_some() {
+            return;
+        }
+        let endpoint = self.add(Endpoint::new(Kind::Dhcp, Single::new(Socket::new())));
+        self.dhcp = Some(Client { endpoint });
+        self.serve(now, endpoint);
+    }
+
+    /// Takes what a server has said.
+    pub(crate) fn follow_dhcp(&mut self, _now: u64) {
+        let Some(client) = &self.dhcp else { return };
+        let Some(endpoint) = self.endpoints.get_mut(client.endpoint as usize) else { return };
+        let (address, router, servers) = match endpoint.single.socket::<Socket<'_>>().poll() {
+            None => return,
+            Some(Event::Deconfigured) => (None, None, Vec::new()),
+            Some(Event::Configured(config)) => {
+                let servers = config.dns_servers.iter().map(|&server| IpAddress::Ipv4(server));
+                (Some(config.address), config.router, servers.collect())
+            }
+        };
+        self.replace_ipv4(address, router);
+        if !servers.is_empty() {
+            self.set_name_servers(&servers);
+        }
+        self.configured();
+    }
+}

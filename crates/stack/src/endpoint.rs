@@ -1,0 +1,56 @@
+//! What smoltcp is given when something is to be done: one socket, and whom it concerns.
+
+use core::task::Waker;
+
+use crate::{classify::Flow, rings::Single};
+
+/// One socket and what this crate knows of it.
+pub(crate) struct Endpoint {
+    pub(crate) single: Single,
+    pub(crate) kind: Kind,
+    /// Who waits to read.
+    pub(crate) reader: Option<Waker>,
+    /// Who waits to write, to connect, or until all is acknowledged.
+    pub(crate) writer: Option<Waker>,
+    /// The lists that it is in.
+    pub(crate) dirty: bool,
+    pub(crate) stalled: bool,
+}
+
+/// What kind of socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp { flow: Flow, owner: Owner },
+    Udp { port: u16 },
+    Dns,
+    Dhcp,
+}
+
+/// Who has a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The handshake with this listener is under way.
+    Handshake(u16),
+    /// It waits in this listener's queue.
+    Queue(u16),
+    /// The application.
+    Application,
+    /// Nobody: it says goodbye.
+    Nobody,
+}
+
+impl Endpoint {
+    pub(crate) fn new(kind: Kind, single: Single) -> Self {
+        Self { single, kind, reader: None, writer: None, dirty: false, stalled: false }
+    }
+}
+
+/// Keeps `waker` in `place`. Returns one that is not needed any more: to be dropped without the lock.
+#[inline]
+#[must_use = "dropping a waker may run foreign code"]
+pub(crate) fn keep(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    match place {
+        Some(kept) if kept.will_wake(waker) => None,
+        _ => place.replace(waker.clone()),
+    }
+}

@@ -1,0 +1,54 @@
+//! TCP/IP on smoltcp, with each connection in a socket set of its own.
+//!
+//! smoltcp walks all sockets of the set that it is given, for each packet and each timer. So it is given a
+//! set of one: a frame is read just far enough to say whose it is ([`classify`]), the connection is found
+//! in a hash table, and smoltcp sees that connection alone. What a packet costs does not depend on how many
+//! connections there are.
+//!
+//! ```text
+//!   frame ──► classify ──► flow table ──► one set: the connection ─┐
+//!                │            └─ SYN for a listener: a new set ────┤
+//!                ├──► UDP port table ──► one set: the socket ──────┼──► Interface (addresses,
+//!                ├──► DHCP, DNS: a set each ───────────────────────┤    routes, neighbours)
+//!                └──► everything else: an empty set ───────────────┘
+//! ```
+//!
+//! Beside smoltcp's own, a [`Stack`] owns four things:
+//!
+//! - **Listeners with a backlog.** A SYN makes a socket that listens, and feeds it the SYN. A connection is
+//!   handed out when its handshake is done.
+//! - **Deadlines**: one node for each endpoint in a wheel. It is moved only to an earlier moment: an
+//!   acknowledgement does not take the retransmission timer out, which finds nothing to do if nothing is
+//!   there to be sent again.
+//! - **What waits**: endpoints that have something to send but no room in the card's ring, or nobody's
+//!   hardware address, are remembered and served when that changes.
+//! - **Wakers.** Those that are due are collected, and called by [`Stack::take_woken`]'s caller when it has
+//!   let go of its lock: what a foreign waker does, or drops, may come back here.
+//!
+//! It needs a heap, a source of moments (microseconds, passed with each call) and a [`Link`] to send by. It
+//! has no globals, no lock and no task: `modules/net` adds those.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+mod classify;
+mod deadlines;
+mod dhcp;
+mod dns;
+mod endpoint;
+mod error;
+mod link;
+mod rings;
+mod slaac;
+mod stack;
+mod tcp;
+mod udp;
+
+pub use dns::Lookup;
+pub use error::Error;
+pub use link::Link;
+pub use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
+pub use stack::{Config, Counters, Stack, Woken};
+pub use tcp::{Connection, Listener, TcpOptions};
+pub use udp::Udp;

@@ -1,0 +1,478 @@
+//! The stack: from a frame to an endpoint, and from an endpoint to frames.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{
+    hash::BuildHasher,
+    mem,
+    task::{Poll, Waker},
+};
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use slab::Slab;
+use smoltcp::{
+    iface::{self, Interface, SocketSet},
+    time::Instant,
+    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr},
+};
+
+use crate::{
+    Error, Link,
+    classify::{Class, Flow, classify},
+    deadlines::Deadlines,
+    dhcp, dns,
+    endpoint::{Endpoint, Kind},
+    link::Port,
+    slaac::Autoconfiguration,
+    tcp::Listening,
+};
+
+/// What a stack is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// From which sequence numbers and ports are drawn. Nobody outside may know it.
+    pub seed: u64,
+    /// The most TCP connections at a time, those included that nobody has accepted or that say goodbye.
+    pub connections: usize,
+    /// Whether to ask routers for IPv6 addresses (RFC 4862).
+    pub autoconfiguration: bool,
+}
+
+/// What has happened so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that the card has given.
+    pub received: u64,
+    /// Connections that were accepted or made.
+    pub connections: u64,
+    /// Connections that were not begun, as a listener's backlog was full, or memory, or there were too many.
+    pub refused: u64,
+}
+
+/// TCP/IP on one card. Moments are in microseconds, of a clock that never goes back.
+pub struct Stack<L> {
+    pub(crate) link: L,
+    pub(crate) interface: Interface,
+    pub(crate) endpoints: Slab<Box<Endpoint>>,
+    pub(crate) flows: Flows,
+    pub(crate) listeners: Vec<Listening>,
+    pub(crate) ports: HashMap<u16, u32, FixedState>,
+    pub(crate) deadlines: Deadlines,
+    /// Endpoints with something to send that nobody has looked after yet.
+    dirty: Vec<u32>,
+    /// Endpoints with something to send, but no room in the card's ring or no hardware address.
+    stalled: Vec<u32>,
+    wants_room: bool,
+    pub(crate) woken: Woken,
+    /// Memory of connections that have ended.
+    pub(crate) spare: Vec<Box<Endpoint>>,
+    pub(crate) limit: usize,
+    /// For frames that are no endpoint's.
+    empty: SocketSet<'static>,
+    pub(crate) dhcp: Option<dhcp::Client>,
+    pub(crate) dns: Option<dns::Resolver>,
+    pub(crate) slaac: Option<Autoconfiguration>,
+    /// Who waits for an address.
+    unconfigured: Vec<Waker>,
+    random: u64,
+    pub(crate) counters: Counters,
+}
+
+/// Wakers to call, and wakers to drop, once the lock is let go of.
+#[derive(Debug, Default)]
+pub struct Woken {
+    wake: Vec<Waker>,
+    discard: Vec<Waker>,
+}
+
+impl Woken {
+    /// None.
+    pub const fn new() -> Self {
+        Self { wake: Vec::new(), discard: Vec::new() }
+    }
+
+    /// Wakes them.
+    pub fn wake(&mut self) {
+        for waker in self.wake.drain(..) {
+            waker.wake();
+        }
+        self.discard.clear();
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.wake.is_empty() && self.discard.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, waker: &mut Option<Waker>) {
+        if let Some(waker) = waker.take() {
+            self.wake.push(waker);
+        }
+    }
+
+    pub(crate) fn append(&mut self, wakers: &mut Vec<Waker>) {
+        self.wake.append(wakers);
+    }
+
+    #[inline]
+    pub(crate) fn discard(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.discard.push(waker);
+        }
+    }
+}
+
+/// Connections by their ends.
+pub(crate) struct Flows {
+    table: HashTable<(Flow, u32)>,
+    /// Keyed, so that nobody outside can choose ports that all meet in one bucket.
+    hasher: FixedState,
+}
+
+impl Flows {
+    #[inline]
+    pub(crate) fn find(&self, flow: &Flow) -> Option<u32> {
+        let hash = self.hasher.hash_one(flow);
+        self.table.find(hash, |(key, _)| key == flow).map(|&(_, endpoint)| endpoint)
+    }
+
+    pub(crate) fn insert(&mut self, flow: Flow, endpoint: u32) {
+        let hasher = &self.hasher;
+        let hash = hasher.hash_one(flow);
+        self.table.insert_unique(hash, (flow, endpoint), |(flow, _)| hasher.hash_one(flow));
+    }
+
+    pub(crate) fn remove(&mut self, flow: &Flow) {
+        let hash = self.hasher.hash_one(flow);
+        if let Ok(entry) = self.table.find_entry(hash, |(key, _)| key == flow) {
+            entry.remove();
+        }
+    }
+}
+
+/// smoltcp's moment.
+#[inline]
+pub(crate) fn at(now: u64) -> Instant {
+    Instant::from_micros(now.cast_signed())
+}
+
+/// How many times in a row an endpoint may say that it has something to send, and send nothing.
+const PATIENCE: u32 = 3;
+
+impl<L: Link> Stack<L> {
+    /// A stack on this card, without addresses but that of the link (RFC 4291 §2.5.6).
+    pub fn new(link: L, config: Config, now: u64) -> Self {
+        let mac = EthernetAddress(link.mac());
+        let mut settings = iface::Config::new(HardwareAddress::Ethernet(mac));
+        settings.random_seed = config.seed;
+        let mut link = link;
+        let mut interface = Interface::new(settings, &mut Port::new(&mut link, None), at(now));
+        interface.update_ip_addrs(|addresses| {
+            let _ = addresses.push(crate::slaac::link_local(mac));
+        });
+        let mut this = Self {
+            link,
+            interface,
+            endpoints: Slab::new(),
+            flows: Flows { table: HashTable::new(), hasher: FixedState::with_seed(config.seed) },
+            listeners: Vec::new(),
+            ports: HashMap::with_hasher(FixedState::with_seed(config.seed)),
+            deadlines: Deadlines::new(),
+            dirty: Vec::new(),
+            stalled: Vec::new(),
+            wants_room: false,
+            woken: Woken::new(),
+            spare: Vec::new(),
+            limit: config.connections,
+            empty: SocketSet::new(Vec::new()),
+            dhcp: None,
+            dns: None,
+            slaac: None,
+            unconfigured: Vec::new(),
+            random: config.seed ^ 0x9e37_79b9_7f4a_7c15,
+            counters: Counters::default(),
+        };
+        if config.autoconfiguration {
+            this.slaac = Some(Autoconfiguration::new(&mut this.link, mac, config.seed, now));
+        }
+        this
+    }
+
+    /// The card.
+    pub fn link(&mut self) -> &mut L {
+        &mut self.link
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// TCP connections that there are: accepted, waiting for that, and saying goodbye.
+    pub fn connections(&self) -> usize {
+        self.flows.table.len()
+    }
+
+    /// Takes one frame from the card and does what it asks for. Whether there was one, and room to answer
+    /// it.
+    #[inline]
+    pub fn receive(&mut self, now: u64) -> bool {
+        if !self.link.has_room() {
+            self.wants_room = true;
+            return false;
+        }
+        let Some(frame) = self.link.receive() else { return false };
+        self.counters.received += 1;
+        self.dispatch(now, &frame);
+        self.link.release(frame);
+        true
+    }
+
+    /// Does what is due: deadlines, what was written and not flushed, what had no room.
+    pub fn advance(&mut self, now: u64) {
+        while let Some(endpoint) = self.deadlines.expired(now) {
+            self.serve(now, endpoint);
+        }
+        while let Some(endpoint) = self.dirty.pop() {
+            if self.endpoints.get(endpoint as usize).is_some_and(|endpoint| endpoint.dirty) {
+                self.serve(now, endpoint);
+            }
+        }
+        if self.wants_room && self.link.has_room() {
+            self.wants_room = false;
+            self.serve_stalled(now);
+        }
+        self.advance_slaac(now);
+    }
+
+    /// When to call [`advance`](Self::advance) next, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let slaac = self.slaac.as_ref().and_then(Autoconfiguration::next_deadline);
+        match (self.deadlines.next(), slaac) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Whether [`advance`](Self::advance) has something to do now.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Whether something waits for room in the card's ring.
+    pub fn wants_room(&self) -> bool {
+        self.wants_room
+    }
+
+    /// Exchanges the wakers that are due for `empty` ones. To be woken without any lock.
+    #[inline]
+    pub fn take_woken(&mut self, empty: &mut Woken) {
+        mem::swap(&mut self.woken, empty);
+    }
+
+    /// Whether wakers are due.
+    #[inline]
+    pub fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
+    /// Gives a frame to whom it is for.
+    #[inline]
+    fn dispatch(&mut self, now: u64, frame: &[u8]) {
+        match classify(frame) {
+            Class::Tcp { flow, opens } => match self.flows.find(&flow) {
+                Some(endpoint) => self.feed(now, endpoint, frame),
+                None if opens && self.open(now, flow, frame) => {}
+                None => self.feed_nobody(now, frame),
+            },
+            Class::Udp { from, to } => match self.udp_endpoint(from, to) {
+                Some(endpoint) => self.feed(now, endpoint, frame),
+                None => self.feed_nobody(now, frame),
+            },
+            Class::Neighbour => {
+                self.feed_nobody(now, frame);
+                self.serve_stalled(now);
+            }
+            Class::Router => {
+                self.feed_nobody(now, frame);
+                if let Some(slaac) = &mut self.slaac {
+                    slaac.receive(&mut self.link, frame, now);
+                    self.advance_slaac(now);
+                }
+            }
+            Class::Other => self.feed_nobody(now, frame),
+            Class::Useless => {}
+        }
+    }
+
+    /// Who gets a datagram.
+    fn udp_endpoint(&self, from: u16, to: u16) -> Option<u32> {
+        if let Some(&endpoint) = self.ports.get(&to) {
+            return Some(endpoint);
+        }
+        match from {
+            dhcp::SERVER_PORT if to == dhcp::CLIENT_PORT => self.dhcp.as_ref().map(|dhcp| dhcp.endpoint),
+            dns::SERVER_PORT => self.dns.as_ref().map(|dns| dns.endpoint),
+            _ => None,
+        }
+    }
+
+    /// Lets smoltcp answer what is no endpoint's: ARP, echo requests, what goes to closed ports.
+    fn feed_nobody(&mut self, now: u64, frame: &[u8]) {
+        let mut port = Port::new(&mut self.link, Some(frame));
+        self.interface.poll_ingress_single(at(now), &mut port, &mut self.empty);
+    }
+
+    /// Gives a frame to an endpoint, and does what follows.
+    #[inline]
+    pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8]) {
+        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        let mut port = Port::new(&mut self.link, Some(frame));
+        self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
+        self.serve(now, endpoint);
+    }
+
+    /// Lets an endpoint send what it has to send now, and does what follows from its state.
+    #[inline]
+    pub(crate) fn serve(&mut self, now: u64, endpoint: u32) {
+        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        target.dirty = false;
+        let moment = at(now);
+        let mut fruitless = 0;
+        let next = loop {
+            let next = self.interface.poll_at(moment, target.single.set());
+            if next.is_none_or(|next| next > moment) || fruitless == PATIENCE {
+                break next;
+            }
+            let mut port = Port::new(&mut self.link, None);
+            self.interface.poll_egress(moment, &mut port, target.single.set());
+            if port.full {
+                self.wants_room = true;
+                fruitless = PATIENCE;
+            } else if port.sent == 0 {
+                fruitless += 1;
+            }
+        };
+        if fruitless > 0 && !target.stalled {
+            target.stalled = true;
+            self.stalled.push(endpoint);
+        }
+        if let Some(next) = next.filter(|&next| next > moment) {
+            self.deadlines.set(now, endpoint, next.total_micros().cast_unsigned());
+        }
+        match target.kind {
+            Kind::Tcp { .. } => self.follow_tcp(now, endpoint),
+            Kind::Udp { .. } => self.follow_udp(endpoint),
+            Kind::Dns => self.follow_dns(),
+            Kind::Dhcp => self.follow_dhcp(now),
+        }
+    }
+
+    /// What waited for room or for a neighbour tries again.
+    fn serve_stalled(&mut self, now: u64) {
+        // Those that stall again come into the new list.
+        for endpoint in mem::take(&mut self.stalled) {
+            if let Some(target) = self.endpoints.get_mut(endpoint as usize)
+                && mem::take(&mut target.stalled)
+            {
+                self.serve(now, endpoint);
+            }
+        }
+    }
+
+    /// Has an endpoint served by the next [`advance`](Self::advance).
+    #[inline]
+    pub(crate) fn mark(&mut self, endpoint: u32) {
+        if let Some(target) = self.endpoints.get_mut(endpoint as usize)
+            && !mem::replace(&mut target.dirty, true)
+        {
+            self.dirty.push(endpoint);
+        }
+    }
+
+    /// A number that nobody outside can guess easily: splitmix64 (Steele, Lea, Flood 2014).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Whether there is an address that others on the network know, beyond that of the link.
+    pub fn poll_configured(&mut self, waker: &Waker) -> Poll<()> {
+        if self.is_configured() {
+            return Poll::Ready(());
+        }
+        if !self.unconfigured.iter().any(|waiter| waiter.will_wake(waker)) {
+            self.unconfigured.push(waker.clone());
+        }
+        Poll::Pending
+    }
+
+    fn is_configured(&self) -> bool {
+        self.addresses().iter().any(|address| match address {
+            IpCidr::Ipv4(_) => true,
+            IpCidr::Ipv6(address) => !address.address().is_unicast_link_local(),
+        })
+    }
+
+    /// Addresses have changed.
+    pub(crate) fn configured(&mut self) {
+        if self.is_configured() {
+            self.woken.append(&mut self.unconfigured);
+        }
+    }
+
+    /// The addresses that this machine has.
+    pub fn addresses(&self) -> &[IpCidr] {
+        self.interface.ip_addrs()
+    }
+
+    /// The router for what is not on the link.
+    pub fn gateway(&self) -> Option<Ipv4Address> {
+        match self.interface.routes().get_default_ipv4_route()?.via_router {
+            IpAddress::Ipv4(gateway) => Some(gateway),
+            IpAddress::Ipv6(_) => None,
+        }
+    }
+
+    /// Takes this address, and this router for what is not on its network.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAddress`] if nobody can have it.
+    pub fn set_address(&mut self, address: IpCidr, gateway: Option<IpAddress>) -> Result<(), Error> {
+        if !address.address().is_unicast() || gateway.is_some_and(|gateway| !gateway.is_unicast()) {
+            return Err(Error::InvalidAddress);
+        }
+        self.interface.update_ip_addrs(|addresses| {
+            if !addresses.contains(&address) {
+                let _ = addresses.push(address);
+            }
+        });
+        let routes = self.interface.routes_mut();
+        match gateway {
+            Some(IpAddress::Ipv4(gateway)) => routes.add_default_ipv4_route(gateway).map(drop),
+            Some(IpAddress::Ipv6(gateway)) => routes.add_default_ipv6_route(gateway).map(drop),
+            None => Ok(()),
+        }
+        .map_err(|_| Error::OutOfMemory)
+    }
+
+    /// Replaces all IPv4 addresses and the router.
+    pub(crate) fn replace_ipv4(&mut self, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Address>) {
+        self.interface.update_ip_addrs(|addresses| {
+            addresses.retain(|address| !matches!(address, IpCidr::Ipv4(_)));
+            if let Some(address) = address {
+                let _ = addresses.insert(0, IpCidr::Ipv4(address));
+            }
+        });
+        self.interface.routes_mut().remove_default_ipv4_route();
+        if let Some(gateway) = gateway {
+            let _ = self.interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+    }
+}

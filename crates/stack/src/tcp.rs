@@ -1,0 +1,582 @@
+//! Connections, and listeners with a backlog.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use core::{
+    mem,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use smoltcp::{
+    socket::tcp::{ConnectError, RecvError, Socket, State},
+    wire::{IpAddress, IpEndpoint, IpListenEndpoint},
+};
+
+use crate::{
+    Error, Link, Stack,
+    classify::Flow,
+    endpoint::{Endpoint, Kind, Owner, keep},
+    rings::Single,
+};
+
+/// A connection of a [`Stack`]. To be given to [`Stack::close`] or [`Stack::abort`] in the end.
+#[derive(Debug)]
+pub struct Connection(u32);
+
+/// A port on which connections are taken. To be given to [`Stack::unlisten`] in the end.
+#[derive(Debug)]
+pub struct Listener(u16);
+
+impl Listener {
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.0
+    }
+}
+
+/// What a connection is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Bytes that may be received and not read.
+    pub receive_buffer: usize,
+    /// Bytes that may be written and not acknowledged.
+    pub transmit_buffer: usize,
+    /// Sends small segments at once, instead of waiting until what was sent before is acknowledged.
+    pub no_delay: bool,
+    /// Asks a silent peer whether it is still there, that often.
+    pub keep_alive: Option<Duration>,
+    /// Resets the connection when the peer says nothing for so long.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            receive_buffer: 8192,
+            transmit_buffer: 8192,
+            no_delay: false,
+            keep_alive: None,
+            timeout: None,
+        }
+    }
+}
+
+/// A listener's state.
+pub(crate) struct Listening {
+    local: IpListenEndpoint,
+    options: TcpOptions,
+    backlog: usize,
+    /// Connections whose handshake is under way.
+    handshakes: usize,
+    /// Connections that nobody has accepted yet.
+    queue: VecDeque<u32>,
+    acceptors: Vec<Waker>,
+}
+
+/// How long a handshake may take, and how long the peer may be silent when this side has closed. Linux
+/// waits 60 s for the latter (`net.ipv4.tcp_fin_timeout`), and resends a SYN+ACK for about as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many ended connections keep their memory for the next ones.
+const SPARE: usize = 64;
+
+fn apply(socket: &mut Socket<'static>, options: &TcpOptions) {
+    socket.set_nagle_enabled(!options.no_delay);
+    socket.set_keep_alive(options.keep_alive.map(Into::into));
+    socket.set_timeout(options.timeout.map(Into::into));
+}
+
+impl<L: Link> Stack<L> {
+    // --- Listening
+
+    /// Takes connections to this port, and this address if it is said; port 0 takes any that is free. Up to
+    /// `backlog` connections wait to be accepted; further ones are told nothing, so that the peer tries
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`], [`Error::NoFreePort`].
+    pub fn listen(
+        &mut self,
+        local: IpListenEndpoint,
+        backlog: usize,
+        options: TcpOptions,
+    ) -> Result<Listener, Error> {
+        let taken = |this: &Self, port| this.listeners.iter().any(|other| other.local.port == port);
+        let port = match local.port {
+            0 => self.free_port(|this, port| !taken(this, port))?,
+            port if taken(self, port) => return Err(Error::AddressInUse),
+            port => port,
+        };
+        self.listeners.push(Listening {
+            local: IpListenEndpoint { addr: local.addr, port },
+            options,
+            backlog,
+            handshakes: 0,
+            queue: VecDeque::new(),
+            acceptors: Vec::new(),
+        });
+        Ok(Listener(port))
+    }
+
+    fn listening(&mut self, port: u16) -> Option<&mut Listening> {
+        self.listeners.iter_mut().find(|listening| listening.local.port == port)
+    }
+
+    /// The next connection, with the peer's address.
+    pub fn poll_accept(
+        &mut self,
+        listener: &Listener,
+        waker: &Waker,
+    ) -> Poll<(Connection, IpEndpoint)> {
+        let Some(listening) = self.listening(listener.0) else { return Poll::Pending };
+        let Some(number) = listening.queue.pop_front() else {
+            if !listening.acceptors.iter().any(|acceptor| acceptor.will_wake(waker)) {
+                listening.acceptors.push(waker.clone());
+            }
+            return Poll::Pending;
+        };
+        let options = listening.options;
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return Poll::Pending };
+        let Kind::Tcp { flow, owner } = &mut endpoint.kind else { return Poll::Pending };
+        *owner = Owner::Application;
+        let remote = flow.remote;
+        apply(endpoint.single.socket(), &options);
+        self.counters.connections += 1;
+        Poll::Ready((Connection(number), remote))
+    }
+
+    /// Stops listening; connections that nobody has accepted are reset.
+    pub fn unlisten(&mut self, now: u64, listener: Listener) {
+        let port = listener.0;
+        self.listeners.retain(|listening| listening.local.port != port);
+        let orphans: Vec<u32> = self
+            .endpoints
+            .iter()
+            .filter(|(_, endpoint)| match endpoint.kind {
+                Kind::Tcp { owner: Owner::Handshake(of) | Owner::Queue(of), .. } => of == port,
+                _ => false,
+            })
+            .map(|(number, _)| number as u32)
+            .collect();
+        for number in orphans {
+            self.abort(now, Connection(number));
+        }
+    }
+
+    /// Begins a connection for a SYN. Whether somebody listens there.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn open(&mut self, now: u64, flow: Flow, frame: &[u8]) -> bool {
+        if !self.interface.has_ip_addr(flow.local.addr) {
+            return false;
+        }
+        let port = flow.local.port;
+        let limit = self.limit;
+        let connections = self.connections();
+        let Some(listening) = self.listening(port) else { return false };
+        if listening.local.addr.is_some_and(|address| address != flow.local.addr) {
+            return false;
+        }
+        let options = listening.options;
+        let full = listening.handshakes + listening.queue.len() >= listening.backlog;
+        let number = match full || connections >= limit {
+            true => None,
+            false => self.add_connection(flow, Owner::Handshake(port), &options),
+        };
+        let Some(number) = number else {
+            self.counters.refused += 1;
+            return true;
+        };
+        if let Some(listening) = self.listening(port) {
+            listening.handshakes += 1;
+        }
+        if let Some(endpoint) = self.endpoints.get_mut(number as usize) {
+            let socket = endpoint.single.socket::<Socket<'_>>();
+            socket.set_timeout(Some(PATIENCE.into()));
+            // A port that is not 0, and a new socket: this cannot fail.
+            let _ = socket.listen(flow.local);
+        }
+        self.feed(now, number, frame);
+        true
+    }
+
+    // --- Connecting
+
+    /// Begins a connection to a peer. [`poll_connected`](Self::poll_connected) says when it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAddress`], [`Error::NetworkUnreachable`], [`Error::NoFreePort`],
+    /// [`Error::OutOfMemory`].
+    pub fn connect(
+        &mut self,
+        now: u64,
+        remote: IpEndpoint,
+        options: TcpOptions,
+    ) -> Result<Connection, Error> {
+        if remote.port == 0 || remote.addr.is_unspecified() || !remote.addr.is_unicast() {
+            return Err(Error::InvalidAddress);
+        }
+        let Some(address) = self.interface.get_source_address(&remote.addr) else {
+            return Err(Error::NetworkUnreachable);
+        };
+        if self.connections() >= self.limit {
+            return Err(Error::OutOfMemory);
+        }
+        let flow = |port| Flow { local: IpEndpoint::new(address, port), remote };
+        let port = self.free_port(|this, port| this.flows.find(&flow(port)).is_none())?;
+        let number = self
+            .add_connection(flow(port), Owner::Application, &options)
+            .ok_or(Error::OutOfMemory)?;
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else {
+            return Err(Error::OutOfMemory);
+        };
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        apply(socket, &options);
+        // smoltcp would try for ever.
+        socket.set_timeout(Some(options.timeout.unwrap_or(PATIENCE).into()));
+        match socket.connect(self.interface.context(), remote, flow(port).local) {
+            Ok(()) => {}
+            Err(ConnectError::Unaddressable | ConnectError::InvalidState) => {
+                self.remove_connection(number);
+                return Err(Error::InvalidAddress);
+            }
+        }
+        self.serve(now, number);
+        Ok(Connection(number))
+    }
+
+    /// Whether the handshake is done.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConnectionRefused`], also if nobody answered.
+    pub fn poll_connected(
+        &mut self,
+        connection: &Connection,
+        options: &TcpOptions,
+        waker: &Waker,
+    ) -> Poll<Result<(), Error>> {
+        let endpoint = self.endpoint(connection);
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        match socket.state() {
+            State::SynSent | State::SynReceived => {
+                let old = keep(&mut endpoint.writer, waker);
+                self.woken.discard(old);
+                Poll::Pending
+            }
+            State::Closed | State::TimeWait | State::Listen => {
+                Poll::Ready(Err(Error::ConnectionRefused))
+            }
+            _ => {
+                apply(socket, options);
+                self.counters.connections += 1;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    // --- Reading and writing
+
+    #[inline]
+    fn endpoint(&mut self, connection: &Connection) -> &mut Endpoint {
+        // A `Connection` is made with its endpoint, and taken with it.
+        &mut self.endpoints[connection.0 as usize]
+    }
+
+    /// Lets `take` have the received bytes that lie together, and say how many it took. `None` if the peer
+    /// has said that it sends no more, and all is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConnectionReset`].
+    #[inline]
+    pub fn poll_read<R>(
+        &mut self,
+        now: u64,
+        connection: &Connection,
+        waker: &Waker,
+        take: impl FnOnce(&mut [u8]) -> (usize, R),
+    ) -> Poll<Result<Option<R>, Error>> {
+        let endpoint = self.endpoint(connection);
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        if !socket.can_recv() && socket.may_recv() {
+            let old = keep(&mut endpoint.reader, waker);
+            self.woken.discard(old);
+            return Poll::Pending;
+        }
+        // The peer may be waiting to hear of room.
+        let tell = socket.recv_queue() * 2 >= socket.recv_capacity();
+        let result = socket.recv(take);
+        if tell {
+            self.serve(now, connection.0);
+        }
+        Poll::Ready(match result {
+            Ok(result) => Ok(Some(result)),
+            Err(RecvError::Finished) => Ok(None),
+            Err(RecvError::InvalidState) => Err(Error::ConnectionReset),
+        })
+    }
+
+    /// Whether something was received that was not read.
+    pub fn has_unread(&mut self, connection: &Connection) -> bool {
+        self.endpoint(connection).single.socket::<Socket<'_>>().can_recv()
+    }
+
+    /// Whether there is something to read, or the end.
+    pub fn poll_readable(&mut self, connection: &Connection, waker: &Waker) -> Poll<()> {
+        let endpoint = self.endpoint(connection);
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        if socket.can_recv() || !socket.may_recv() {
+            return Poll::Ready(());
+        }
+        let old = keep(&mut endpoint.reader, waker);
+        self.woken.discard(old);
+        Poll::Pending
+    }
+
+    /// Lets `put` write into the free bytes that lie together, at least one, and say how many it wrote. They
+    /// are sent by [`flush`](Self::flush), or, if `send` is set, by the next [`advance`](Self::advance) at
+    /// the latest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConnectionReset`], [`Error::Closed`].
+    #[inline]
+    pub fn poll_write<R>(
+        &mut self,
+        now: u64,
+        connection: &Connection,
+        waker: &Waker,
+        send: bool,
+        put: impl FnOnce(&mut [u8]) -> (usize, R),
+    ) -> Poll<Result<R, Error>> {
+        let endpoint = self.endpoint(connection);
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        if socket.may_send() && !socket.can_send() {
+            let old = keep(&mut endpoint.writer, waker);
+            self.woken.discard(old);
+            return self.flush_full(now, connection);
+        }
+        match socket.send(put) {
+            Ok(result) => {
+                if send {
+                    self.mark(connection.0);
+                }
+                Poll::Ready(Ok(result))
+            }
+            Err(_) => Poll::Ready(Err(match socket.state() {
+                State::Closed => Error::ConnectionReset,
+                _ => Error::Closed,
+            })),
+        }
+    }
+
+    /// Nothing more fits: what is there must go out.
+    #[cold]
+    fn flush_full<R>(&mut self, now: u64, connection: &Connection) -> Poll<R> {
+        self.serve(now, connection.0);
+        Poll::Pending
+    }
+
+    /// Sends what was written, as far as the peer takes it now.
+    #[inline]
+    pub fn flush(&mut self, now: u64, connection: &Connection) {
+        self.serve(now, connection.0);
+    }
+
+    /// Whether the peer has acknowledged all that was written, and that no more comes if that was said.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConnectionReset`] if it will not.
+    pub fn poll_acknowledged(
+        &mut self,
+        connection: &Connection,
+        waker: &Waker,
+    ) -> Poll<Result<(), Error>> {
+        let endpoint = self.endpoint(connection);
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        let waits = match socket.state() {
+            State::Closed if socket.send_queue() > 0 => {
+                return Poll::Ready(Err(Error::ConnectionReset));
+            }
+            State::FinWait1 | State::Closing | State::LastAck => true,
+            _ => socket.send_queue() > 0,
+        };
+        if !waits {
+            return Poll::Ready(Ok(()));
+        }
+        let old = keep(&mut endpoint.writer, waker);
+        self.woken.discard(old);
+        Poll::Pending
+    }
+
+    /// Says that this side sends no more.
+    pub fn shut(&mut self, now: u64, connection: &Connection) {
+        self.endpoint(connection).single.socket::<Socket<'_>>().close();
+        self.serve(now, connection.0);
+    }
+
+    /// Changes what can be changed of a connection: everything but its buffers.
+    pub fn set_options(&mut self, now: u64, connection: &Connection, options: &TcpOptions) {
+        apply(self.endpoint(connection).single.socket(), options);
+        self.serve(now, connection.0);
+    }
+
+    /// This side's address and the peer's.
+    pub fn ends(&mut self, connection: &Connection) -> (IpEndpoint, IpEndpoint) {
+        match self.endpoint(connection).kind {
+            Kind::Tcp { flow, .. } => (flow.local, flow.remote),
+            _ => {
+                let none = IpEndpoint::new(IpAddress::v4(0, 0, 0, 0), 0);
+                (none, none)
+            }
+        }
+    }
+
+    /// Lets go of a connection. What was written is still sent, and goodbye is said; if the peer has sent
+    /// what nobody has read, or goes on sending, it is told by a reset.
+    pub fn close(&mut self, now: u64, connection: Connection) {
+        let endpoint = self.endpoint(&connection);
+        let wakers = [endpoint.reader.take(), endpoint.writer.take()];
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        socket.set_keep_alive(None);
+        socket.set_timeout(Some(PATIENCE.into()));
+        // Nobody will answer, so that an acknowledgement could go with it.
+        socket.set_ack_delay(None);
+        socket.close();
+        if let Kind::Tcp { owner, .. } = &mut endpoint.kind {
+            *owner = Owner::Nobody;
+        }
+        wakers.into_iter().for_each(|waker| self.woken.discard(waker));
+        self.serve(now, connection.0);
+    }
+
+    /// Resets a connection and lets go of it.
+    pub fn abort(&mut self, now: u64, connection: Connection) {
+        self.endpoint(&connection).single.socket::<Socket<'_>>().abort();
+        self.close(now, connection);
+    }
+
+    // --- What follows
+
+    /// Does what follows from a connection's state.
+    #[inline]
+    pub(crate) fn follow_tcp(&mut self, now: u64, number: u32) {
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let Kind::Tcp { owner, .. } = endpoint.kind else { return };
+        if owner != Owner::Application {
+            return self.follow_unowned(now, number, owner);
+        }
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        let readable = socket.can_recv() || !socket.may_recv();
+        // Also who waits for acknowledgements or for the handshake.
+        let writable = socket.can_send() || !socket.may_send();
+        if readable {
+            self.woken.push(&mut endpoint.reader);
+        }
+        if writable {
+            self.woken.push(&mut endpoint.writer);
+        }
+    }
+
+    fn follow_unowned(&mut self, now: u64, number: u32, owner: Owner) {
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        let state = socket.state();
+        match owner {
+            Owner::Handshake(port) => match state {
+                State::SynReceived => {}
+                // The peer has taken its SYN back, or did not answer.
+                State::Listen | State::Closed | State::TimeWait | State::SynSent => {
+                    if let Some(listening) = self.listening(port) {
+                        listening.handshakes -= 1;
+                    }
+                    self.remove_connection(number);
+                }
+                _ => {
+                    if let Kind::Tcp { owner, .. } = &mut endpoint.kind {
+                        *owner = Owner::Queue(port);
+                    }
+                    let Some(index) =
+                        self.listeners.iter().position(|listening| listening.local.port == port)
+                    else {
+                        return;
+                    };
+                    let listening = &mut self.listeners[index];
+                    listening.handshakes -= 1;
+                    listening.queue.push_back(number);
+                    self.woken.append(&mut listening.acceptors);
+                }
+            },
+            Owner::Queue(_) | Owner::Application => {}
+            Owner::Nobody => {
+                if matches!(state, State::Closed | State::TimeWait | State::Listen) {
+                    // In TIME-WAIT nothing is left to be said but to acknowledge the peer's FIN again, if
+                    // ours was lost; a reset says as well that all is over.
+                    self.remove_connection(number);
+                } else if socket.can_recv() {
+                    // RFC 1122 §4.2.2.13: the peer must learn that nobody reads that.
+                    socket.abort();
+                    self.serve(now, number);
+                }
+            }
+        }
+    }
+
+    // --- Endpoints
+
+    /// A port from the range for such (RFC 6335 §6) that `is_free`.
+    pub(crate) fn free_port(&mut self, is_free: impl Fn(&Self, u16) -> bool) -> Result<u16, Error> {
+        const FIRST: u16 = 49152;
+        const COUNT: u16 = u16::MAX - FIRST + 1;
+        let start = (self.random() % u64::from(COUNT)) as u16;
+        let mut ports = (0..COUNT).map(|n| FIRST + (start + n) % COUNT);
+        ports.find(|&port| is_free(self, port)).ok_or(Error::NoFreePort)
+    }
+
+    pub(crate) fn add(&mut self, endpoint: Endpoint) -> u32 {
+        self.endpoints.insert(Box::new(endpoint)) as u32
+    }
+
+    fn add_connection(&mut self, flow: Flow, owner: Owner, options: &TcpOptions) -> Option<u32> {
+        let sizes = (options.receive_buffer, options.transmit_buffer);
+        let kind = Kind::Tcp { flow, owner };
+        let reusable = self.spare.pop_if(|spare| spare.single.sizes() == sizes);
+        let endpoint = match reusable {
+            Some(mut endpoint) => {
+                endpoint.kind = kind;
+                endpoint
+            }
+            None => Box::new(Endpoint::new(kind, Single::tcp(sizes.0, sizes.1)?)),
+        };
+        let number = self.endpoints.insert(endpoint) as u32;
+        self.flows.insert(flow, number);
+        Some(number)
+    }
+
+    fn remove_connection(&mut self, number: u32) {
+        self.deadlines.clear(number);
+        let Some(mut endpoint) = self.endpoints.try_remove(number as usize) else { return };
+        if let Kind::Tcp { flow, .. } = endpoint.kind {
+            self.flows.remove(&flow);
+        }
+        self.woken.discard(endpoint.reader.take());
+        self.woken.discard(endpoint.writer.take());
+        if self.spare.len() < SPARE {
+            endpoint.single.renew_tcp();
+            (endpoint.dirty, endpoint.stalled) = (false, false);
+            self.spare.push(endpoint);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) {
+        self.deadlines.clear(number);
+        if let Some(mut endpoint) = self.endpoints.try_remove(number as usize) {
+            self.woken.discard(mem::take(&mut endpoint.reader));
+            self.woken.discard(mem::take(&mut endpoint.writer));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Datagrams.
+
+use alloc::vec;
+use core::task::{Poll, Waker};
+
+use smoltcp::{
+    socket::udp::{PacketBuffer, PacketMetadata, SendError, Socket, UdpMetadata},
+    wire::{IpAddress, IpEndpoint, IpListenEndpoint},
+};
+
+use crate::{
+    Error, Link, Stack,
+    endpoint::{Endpoint, Kind, keep},
+    rings::Single,
+};
+
+/// A UDP socket of a [`Stack`]. To be given to [`Stack::close_udp`] in the end.
+#[derive(Debug)]
+pub struct Udp {
+    endpoint: u32,
+    port: u16,
+}
+
+impl Udp {
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// How many datagrams wait to be read, or to be sent. Further ones are dropped.
+const QUEUE: usize = 16;
+
+/// How many bytes they have together, in each direction.
+const BYTES: usize = 8192;
+
+impl<L: Link> Stack<L> {
+    /// A socket for this port, and this address if it is said; port 0 takes any that is free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`], [`Error::NoFreePort`].
+    pub fn bind_udp(&mut self, local: IpListenEndpoint) -> Result<Udp, Error> {
+        let port = match local.port {
+            0 => self.free_port(|this, port| !this.ports.contains_key(&port))?,
+            port if self.ports.contains_key(&port) => return Err(Error::AddressInUse),
+            port => port,
+        };
+        let buffer = || PacketBuffer::new(vec![PacketMetadata::EMPTY; QUEUE], vec![0; BYTES]);
+        let mut socket = Socket::new(buffer(), buffer());
+        let local = IpListenEndpoint { addr: local.addr, port };
+        socket.bind(local).map_err(|_| Error::InvalidAddress)?;
+        let endpoint = self.add(Endpoint::new(Kind::Udp { port }, Single::new(socket)));
+        self.ports.insert(port, endpoint);
+        Ok(Udp { endpoint, port })
+    }
+
+    /// Lets `take` have the next datagram, with who sent it and to which of our addresses.
+    pub fn poll_receive_udp<R>(
+        &mut self,
+        socket: &Udp,
+        waker: &Waker,
+        take: impl FnOnce(&[u8], IpEndpoint, Option<IpAddress>) -> R,
+    ) -> Poll<R> {
+        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
+            return Poll::Pending; // cannot be: there is a `Udp`
+        };
+        if let Ok((bytes, metadata)) = endpoint.single.socket::<Socket<'_>>().recv() {
+            return Poll::Ready(take(bytes, metadata.endpoint, metadata.local_address));
+        }
+        self.woken.discard(keep(&mut endpoint.reader, waker));
+        Poll::Pending
+    }
+
+    /// Sends a datagram, or keeps it until there is room or the neighbour is known. Waits while too many
+    /// are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAddress`], [`Error::NetworkUnreachable`], [`Error::TooLarge`].
+    pub fn poll_send_udp(
+        &mut self,
+        now: u64,
+        socket: &Udp,
+        waker: &Waker,
+        bytes: &[u8],
+        to: IpEndpoint,
+        from: Option<IpAddress>,
+    ) -> Poll<Result<(), Error>> {
+        let route = self.interface.get_source_address(&to.addr);
+        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
+            return Poll::Ready(Err(Error::InvalidAddress));
+        };
+        let header = match to.addr {
+            IpAddress::Ipv4(_) => IPV4_AND_UDP,
+            IpAddress::Ipv6(_) => IPV6_AND_UDP,
+        };
+        if bytes.len() + header > self.link.mtu() || bytes.len() > BYTES {
+            return Poll::Ready(Err(Error::TooLarge));
+        }
+        if route.is_none() {
+            return Poll::Ready(Err(Error::NetworkUnreachable));
+        }
+        let mut metadata = UdpMetadata::from(to);
+        metadata.local_address = from;
+        let sent = endpoint.single.socket::<Socket<'_>>().send_slice(bytes, metadata);
+        match sent {
+            Ok(()) => {
+                self.serve(now, socket.endpoint);
+                Poll::Ready(Ok(()))
+            }
+            Err(SendError::Unaddressable) => Poll::Ready(Err(Error::InvalidAddress)),
+            Err(SendError::BufferFull) => {
+                self.woken.discard(keep(&mut endpoint.writer, waker));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ends a socket; what is still kept is dropped.
+    pub fn close_udp(&mut self, socket: Udp) {
+        self.ports.remove(&socket.port);
+        self.remove(socket.endpoint);
+    }
+
+    /// Wakes who can go on.
+    pub(crate) fn follow_udp(&mut self, number: u32) {
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        let (readable, writable) = (socket.can_recv(), socket.can_send());
+        if readable {
+            self.woken.push(&mut endpoint.reader);
+        }
+        if writable {
+            self.woken.push(&mut endpoint.writer);
+        }
+    }
+}
+
+/// Headers without options, in bytes (RFC 791 §3.1, RFC 8200 §3, RFC 768).
+const IPV4_AND_UDP: usize = 20 + 8;
+const IPV6_AND_UDP: usize = 40 + 8;

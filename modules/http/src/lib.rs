@@ -1,0 +1,33 @@
+//! An HTTP server: [picoserve] on Wakeful's sockets.
+//!
+//! ```ignore
+//! let app = Router::new()
+//!     .route("/", get(|| async { "Hello" }))
+//!     .route("/sum", get(|Query(Pair { a, b })| async move { Json(a + b) }));
+//! http::serve(80, app).await
+//! ```
+//!
+//! Routers, extractors, responses, server-sent events and WebSockets are picoserve's, and found here under
+//! their own names. Beside them this module owns:
+//!
+//! - [`serve`] and [`Server`]: a task for each connection, keep-alive, timeouts, and an end with grace.
+//! - The socket: a response is put together in one piece and handed to the TCP ring in one, so that the lock
+//!   of the stack is taken once for it and no application code runs under it. Longer ones go in pieces.
+//! - The way a connection ends: what the peer is still sending is read and dropped for a while, so that it
+//!   gets the answer and not a reset.
+//!
+//! A connection's future lives in a box, which is freed when the connection ends.
+
+#![no_std]
+
+extern crate alloc;
+
+mod server;
+mod socket;
+mod timer;
+
+#[doc(no_inline)]
+pub use picoserve::{
+    self, KeepAlive, Router, Timeouts, extract, request, response, routing, time::Duration, url_encoded,
+};
+pub use server::{Server, serve};

@@ -1,0 +1,199 @@
+//! The one stack, its lock, and the task that serves the card and the deadlines.
+
+use core::{
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use alloc::vec::Vec;
+
+use spin::{Mutex, Once};
+use wakeful_driver::{net, random_u64};
+use wakeful_hal::{console, timer};
+use wakeful_stack::{Config, Stack, Woken};
+use wakeful_task::{Builder, Priority};
+use wakeful_time::Sleep;
+
+pub use wakeful_stack::Counters;
+
+use crate::{Error, Settings, card::Card};
+
+/// Taken by tasks alone, so a hart never waits for itself.
+static STACK: Once<Mutex<Stack<Card>>> = Once::new();
+
+/// The task that serves the card.
+static SERVER: Once<Waker> = Once::new();
+
+/// How many frames are taken in one turn of the task, before others have theirs.
+const FRAMES: usize = 64;
+
+/// The most connections at a time.
+const CONNECTIONS: usize = 16_384;
+
+/// Microseconds since the machine's counter started.
+#[inline]
+pub(crate) fn now() -> u64 {
+    let ticks = timer::now();
+    match timer::frequency() {
+        10_000_000 => ticks / 10, // QEMU: a division by a constant
+        hz => (u128::from(ticks) * 1_000_000 / u128::from(hz)) as u64,
+    }
+}
+
+/// The moment of the machine's counter, not before so many microseconds.
+fn ticks(micros: u64) -> u64 {
+    let ticks = (u128::from(micros) * u128::from(timer::frequency())).div_ceil(1_000_000);
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// Does something with the stack. Wakers that are due afterwards are called without the lock.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&mut Stack<Card>) -> R) -> Result<R, Error> {
+    let mut stack = STACK.get().ok_or(Error::NoCard)?.lock();
+    let result = f(&mut stack);
+    let has_work = stack.has_work();
+    if stack.has_woken() {
+        let mut woken = Woken::new();
+        stack.take_woken(&mut woken);
+        drop(stack);
+        woken.wake();
+    } else {
+        drop(stack);
+    }
+    if has_work && let Some(server) = SERVER.get() {
+        server.wake_by_ref();
+    }
+    Ok(result)
+}
+
+/// [`with`] for who has a socket: then there is a stack.
+#[inline]
+pub(crate) fn with_existing<R>(f: impl FnOnce(&mut Stack<Card>) -> R) -> R {
+    with(f).expect("a socket is made by a stack")
+}
+
+/// Takes the card into service. At boot, after tasks and timers.
+pub fn start(card: Option<net::Card>, settings: &Settings) {
+    let Some(card) = card else {
+        console::print(format_args!("wakeful: no network card: there is no network\n"));
+        return;
+    };
+    let config = Config {
+        seed: random_u64(),
+        connections: CONNECTIONS,
+        autoconfiguration: settings.autoconfiguration(),
+    };
+    let mut stack = Stack::new(Card(card), config, now());
+    for (address, gateway) in settings.addresses() {
+        if stack.set_address(address, gateway.map(Into::into)).is_err() {
+            console::print(format_args!("wakeful: {address} is no address for a machine\n"));
+        }
+    }
+    let servers: Vec<_> = settings.servers.iter().flatten().map(|&server| server.into()).collect();
+    if !servers.is_empty() {
+        stack.set_name_servers(&servers);
+    }
+    if settings.dhcp() {
+        stack.start_dhcp(now());
+    }
+    STACK.call_once(|| Mutex::new(stack));
+    match Builder::new().name("net").priority(PRIORITY).spawn_local(serve()) {
+        Ok(task) => task.detach(),
+        Err(error) => console::print(format_args!("wakeful: no network: {error}\n")),
+    }
+}
+
+/// As other tasks: what a frame wakes comes before the next look at the card.
+const PRIORITY: Priority = Priority::NORMAL;
+
+/// Serves the card and the deadlines, for ever.
+async fn serve() {
+    let mut sleep = pin!(Sleep::until(u64::MAX));
+    let mut woken = Woken::new();
+    poll_fn(|context| {
+        SERVER.call_once(|| context.waker().clone());
+        serve_once(context, sleep.as_mut(), &mut woken);
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+fn serve_once(context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, woken: &mut Woken) {
+    let Some(stack) = STACK.get() else { return };
+    loop {
+        let mut guard = stack.lock();
+        guard.link().0.register(context.waker());
+        guard.link().0.busy();
+        let now = now();
+        let mut frames = 0;
+        while frames < FRAMES && guard.receive(now) {
+            frames += 1;
+        }
+        guard.advance(now);
+        let deadline = guard.next_deadline();
+        let wants_room = guard.wants_room();
+        let rests = frames < FRAMES && !guard.link().0.rest(wants_room);
+        guard.take_woken(woken);
+        drop(guard);
+        woken.wake();
+        if frames == FRAMES {
+            context.waker().wake_by_ref(); // others first
+            return;
+        }
+        if !rests {
+            continue;
+        }
+        let deadline = deadline.map_or(u64::MAX, ticks);
+        if sleep.deadline() > deadline || sleep.deadline() <= timer::now() {
+            sleep.as_mut().reset(deadline);
+        }
+        if sleep.as_mut().poll(context).is_pending() {
+            return;
+        }
+    }
+}
+
+/// Whether there is a network card that this image drives.
+pub fn has_card() -> bool {
+    STACK.get().is_some()
+}
+
+/// Waits until this machine has an address that others know.
+///
+/// # Errors
+///
+/// [`Error::NoCard`].
+///
+/// # Cancellation
+///
+/// Nothing is left behind but a waker.
+pub async fn configured() -> Result<(), Error> {
+    poll_fn(|context| match with(|stack| stack.poll_configured(context.waker())) {
+        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error)),
+    })
+    .await
+}
+
+/// The addresses of this machine.
+pub fn addresses() -> Vec<IpAddr> {
+    with(|stack| stack.addresses().iter().map(|cidr| cidr.address().into()).collect()).unwrap_or_default()
+}
+
+/// What has happened so far.
+pub fn counters() -> Counters {
+    with(|stack| stack.counters()).unwrap_or_default()
+}
+
+/// TCP connections that there are.
+pub fn connections() -> usize {
+    with(|stack| stack.connections()).unwrap_or_default()
+}
+
+/// A number that nobody outside can guess easily. Not for keys.
+pub fn random() -> u64 {
+    random_u64()
+}
