@@ -125,6 +125,7 @@ pub fn devices(blob: &[u8]) -> Result<Devices<'_>, Error> {
     let mut devices = Devices::default();
     let mut plic = None;
 
+    let mut names = Names::new(blob.strings);
     let mut tokens = blob.tokens();
     let mut path = ArrayVec::<Bus<'_>, MAX_DEPTH>::new();
     let mut node: Option<Node<'_>> = None;
@@ -136,7 +137,9 @@ pub fn devices(blob: &[u8]) -> Result<Devices<'_>, Error> {
             Token::Property { .. } if skipping > 0 => {}
             Token::Property { name, value } => {
                 let Some(node) = &mut node else { break };
-                node.keep(blob.strings.get(name as usize..).unwrap_or(&[]), value);
+                if let Some(kept) = node.values.get_mut(names.key(name)) {
+                    *kept = Some(value);
+                }
             }
             Token::Begin(_) if skipping > 0 => skipping += 1,
             Token::Begin(name) => {
@@ -223,6 +226,48 @@ const NAMES: [&[u8]; 12] = [
     b"rng-seed\0",
 ];
 
+/// Which key's name stands where in the strings block. Names are compared once per place: a tree
+/// repeats few names many times.
+struct Names<'a> {
+    strings: &'a [u8],
+    /// A place and its key, by the lower bits of the place.
+    known: [(u32, u8); 64],
+}
+
+impl<'a> Names<'a> {
+    fn new(strings: &'a [u8]) -> Self {
+        Self { strings, known: [(u32::MAX, 0); 64] }
+    }
+
+    /// The key, [`NAMES`]`.len()` for another name.
+    fn key(&mut self, name: u32) -> usize {
+        let known = &mut self.known[name as usize % 64];
+        if known.0 != name {
+            let here = self.strings.get(name as usize..).unwrap_or(&[]);
+            let key = NAMES.iter().position(|name| here.starts_with(name));
+            *known = (name, key.unwrap_or(NAMES.len()) as u8);
+        }
+        known.1.into()
+    }
+}
+
+/// What a `compatible` says about a node.
+#[derive(Clone, Copy)]
+enum Role {
+    Bus,
+    Plic,
+    Virtio,
+    Pci,
+}
+
+const ROLES: [(&[u8], Role); 5] = [
+    (b"simple-bus", Role::Bus),
+    (b"sifive,plic-1.0.0", Role::Plic),
+    (b"riscv,plic0", Role::Plic),
+    (b"virtio,mmio", Role::Virtio),
+    (b"pci-host-ecam-generic", Role::Pci),
+];
+
 /// A node whose properties are being collected.
 struct Node<'a> {
     name: &'a [u8],
@@ -234,13 +279,6 @@ impl<'a> Node<'a> {
         Self { name, values: [None; NAMES.len()] }
     }
 
-    /// Keeps a property, if it matters. `name` is followed by all the other names.
-    fn keep(&mut self, name: &[u8], value: &'a [u8]) {
-        if let Some(key) = NAMES.iter().position(|known| name.starts_with(known)) {
-            self.values[key] = Some(value);
-        }
-    }
-
     fn get(&self, key: Key) -> Option<&'a [u8]> {
         self.values[key as usize]
     }
@@ -249,8 +287,11 @@ impl<'a> Node<'a> {
         u32_at(self.get(key)?, 0)
     }
 
-    fn is(&self, compatible: &[u8]) -> bool {
-        strings(self.get(Key::Compatible).unwrap_or(&[])).any(|name| same(name, compatible))
+    /// The first string that is known decides: they go from the special to the general.
+    fn role(&self) -> Option<Role> {
+        strings(self.get(Key::Compatible)?)
+            .find_map(|name| ROLES.iter().find(|known| same(name, known.0)))
+            .map(|known| known.1)
     }
 
     fn cells(&self) -> Cells {
@@ -277,20 +318,19 @@ impl<'a> Node<'a> {
         if !same(status, b"okay\0") && !same(status, b"ok\0") {
             return None;
         }
-        if self.is(b"simple-bus") {
-            return Some(Bus {
-                cells: self.cells(),
-                ranges: self.get(Key::Ranges).unwrap_or(&[]),
-            });
-        }
-        if self.is(b"virtio,mmio") {
-            if let Some((base, size)) = self.registers(path) {
+        match self.role()? {
+            Role::Bus => {
+                let ranges = self.get(Key::Ranges).unwrap_or(&[]);
+                return Some(Bus { cells: self.cells(), ranges });
+            }
+            Role::Virtio => {
+                let (base, size) = self.registers(path)?;
                 let place = VirtioMmio { base, size, interrupt: self.interrupt() };
                 // One too many is not there.
                 let _ = devices.virtio.try_push(place);
             }
-        } else if self.is(b"pci-host-ecam-generic") {
-            if let Some((ecam, ecam_size)) = self.registers(path) {
+            Role::Pci => {
+                let (ecam, ecam_size) = self.registers(path)?;
                 let host = PciHost {
                     ecam,
                     ecam_size,
@@ -302,12 +342,14 @@ impl<'a> Node<'a> {
                 };
                 let _ = devices.pci.try_push(host);
             }
-        } else if (self.is(b"sifive,plic-1.0.0") || self.is(b"riscv,plic0"))
-            && let (None, Some(phandle)) = (*plic, self.cell(Key::Phandle))
-        {
-            // As Linux, which takes no cells for a controller that does not say.
-            let cells = self.cell(Key::AddressCells).unwrap_or(0);
-            *plic = Some((phandle, u8::try_from(cells).unwrap_or(u8::MAX)));
+            Role::Plic => {
+                if plic.is_none() {
+                    // As Linux, which takes no cells for a controller that does not say.
+                    let cells = self.cell(Key::AddressCells).unwrap_or(0);
+                    *plic =
+                        Some((self.cell(Key::Phandle)?, u8::try_from(cells).unwrap_or(u8::MAX)));
+                }
+            }
         }
         None
     }

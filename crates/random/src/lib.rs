@@ -120,7 +120,7 @@ fn quarter(state: &mut [u32; 2 * KEY], [a, b, c, d]: [usize; 4]) {
 mod tests {
     extern crate std;
 
-    use std::{collections::HashSet, vec::Vec};
+    use std::{collections::HashSet, format, string::String, vec::Vec};
 
     use super::*;
 
@@ -132,13 +132,12 @@ mod tests {
             bytes.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
         let key = words.try_into().unwrap();
         let block = block(&key, [1, 0x0900_0000, 0x4a00_0000, 0], 20);
+        let bytes: Vec<u8> = block.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            block,
-            [
-                0xe4e7_f110, 0x1559_3bd1, 0x1fdd_0f50, 0xc471_20a3, 0xc7f4_d1c7, 0x0368_c033,
-                0x9aaa_2204, 0x4e6c_d4c3, 0x4664_82d2, 0x09aa_9f07, 0x05d7_c214, 0xa202_8bd9,
-                0xd19c_12b5, 0xb94e_16de, 0xe883_d0cb, 0x4e3c_50a2,
-            ]
+            hex,
+            "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e\
+             d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e"
         );
     }
 

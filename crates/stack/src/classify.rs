@@ -100,9 +100,7 @@ fn parse_ipv4(packet: &[u8]) -> Option<Class> {
     }
     let header = usize::from(fixed[0] & 15) * 4;
     let payload = packet.get(header..)?;
-    let address = |at: usize| {
-        IpAddress::v4(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3])
-    };
+    let address = |at: usize| IpAddress::v4(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
     parse_transport(fixed[9], payload, || (address(12), address(16)))
 }
 

@@ -1,6 +1,9 @@
 //! When each endpoint wants to be looked after: a node in a wheel for each.
 
-#![expect(unsafe_code, reason = "the wheel links nodes, which are kept here as long as the wheel is")]
+#![expect(
+    unsafe_code,
+    reason = "the wheel links nodes, which are kept here as long as the wheel is"
+)]
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{pin::Pin, ptr::NonNull};
@@ -41,6 +44,14 @@ impl Deadlines {
         let node = NonNull::from(&*self.nodes[endpoint as usize]);
         // SAFETY: in no wheel now; boxed, so it stays where it is, by the invariant as long as the wheel.
         unsafe { self.wheel.as_ref().insert(node, deadline, endpoint) };
+    }
+
+    /// Asks for the endpoint's turn at `deadline`, unless it has one already.
+    #[inline]
+    pub(crate) fn set_if_none(&mut self, now: u64, endpoint: u32, deadline: u64) {
+        if !self.nodes.get(endpoint as usize).is_some_and(|node| node.is_linked()) {
+            self.set(now, endpoint, deadline);
+        }
     }
 
     /// Forgets the endpoint's deadline.

@@ -15,6 +15,9 @@ pub(crate) struct Endpoint {
     /// The lists that it is in.
     pub(crate) dirty: bool,
     pub(crate) stalled: bool,
+    pub(crate) in_acknowledgements: bool,
+    /// Something was received and not acknowledged yet.
+    pub(crate) owes: bool,
 }
 
 /// What kind of socket it is.
@@ -41,7 +44,16 @@ pub(crate) enum Owner {
 
 impl Endpoint {
     pub(crate) fn new(kind: Kind, single: Single) -> Self {
-        Self { single, kind, reader: None, writer: None, dirty: false, stalled: false }
+        Self {
+            single,
+            kind,
+            reader: None,
+            writer: None,
+            dirty: false,
+            stalled: false,
+            in_acknowledgements: false,
+            owes: false,
+        }
     }
 }
 

@@ -48,7 +48,9 @@ mod udp;
 pub use dns::Lookup;
 pub use error::Error;
 pub use link::Link;
-pub use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
+pub use smoltcp::wire::{
+    IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address,
+};
 pub use stack::{Config, Counters, Stack, Woken};
 pub use tcp::{Connection, Listener, TcpOptions};
 pub use udp::Udp;

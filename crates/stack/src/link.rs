@@ -40,13 +40,15 @@ pub(crate) struct Port<'a, L> {
     frame: Option<&'a [u8]>,
     /// Frames sent, other than questions for a hardware address.
     pub(crate) sent: u32,
+    /// How long the last of them was, in bytes.
+    pub(crate) length: usize,
     /// There was no room for a frame.
     pub(crate) full: bool,
 }
 
 impl<'a, L: Link> Port<'a, L> {
     pub(crate) fn new(link: &'a mut L, frame: Option<&'a [u8]>) -> Self {
-        Self { link, frame, sent: 0, full: false }
+        Self { link, frame, sent: 0, length: 0, full: false }
     }
 }
 
@@ -110,6 +112,7 @@ impl<L: Link> TxToken for Outgoing<'_, '_, L> {
             let result = f(frame);
             if !is_solicitation(frame) {
                 port.sent += 1;
+                port.length = len;
             }
             result
         })

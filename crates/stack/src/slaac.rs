@@ -11,11 +11,7 @@ use smoltcp::{
     wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv6Address, Ipv6Cidr},
 };
 
-use crate::{
-    Link, Stack,
-    link::Port,
-    stack::at,
-};
+use crate::{Link, Stack, link::Port, stack::at};
 
 /// The state of asking routers, and what they said.
 pub(crate) struct Autoconfiguration {

@@ -1,6 +1,6 @@
 //! The stack: from a frame to an endpoint, and from an endpoint to frames.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::{
     hash::BuildHasher,
     mem,
@@ -62,6 +62,8 @@ pub struct Stack<L> {
     dirty: Vec<u32>,
     /// Endpoints with something to send, but no room in the card's ring or no hardware address.
     stalled: Vec<u32>,
+    /// Connections that owe an acknowledgement, and when it is to be sent without anything else.
+    acknowledgements: VecDeque<(u64, u32)>,
     wants_room: bool,
     pub(crate) woken: Woken,
     /// Memory of connections that have ended.
@@ -157,6 +159,9 @@ pub(crate) fn at(now: u64) -> Instant {
     Instant::from_micros(now.cast_signed())
 }
 
+/// How long an acknowledgement waits, in microseconds: what smoltcp says to its sockets (`ACK_DELAY_DEFAULT`).
+const ACKNOWLEDGEMENT_DELAY: u64 = 10_000;
+
 /// How many times in a row an endpoint may say that it has something to send, and send nothing.
 const PATIENCE: u32 = 3;
 
@@ -181,6 +186,7 @@ impl<L: Link> Stack<L> {
             deadlines: Deadlines::new(),
             dirty: Vec::new(),
             stalled: Vec::new(),
+            acknowledgements: VecDeque::new(),
             wants_room: false,
             woken: Woken::new(),
             spare: Vec::new(),
@@ -234,6 +240,17 @@ impl<L: Link> Stack<L> {
         while let Some(endpoint) = self.deadlines.expired(now) {
             self.serve(now, endpoint);
         }
+        while let Some(&(due, endpoint)) = self.acknowledgements.front()
+            && due <= now
+        {
+            self.acknowledgements.pop_front();
+            if let Some(target) = self.endpoints.get_mut(endpoint as usize)
+                && mem::take(&mut target.in_acknowledgements)
+                && target.owes
+            {
+                self.serve(now, endpoint);
+            }
+        }
         while let Some(endpoint) = self.dirty.pop() {
             if self.endpoints.get(endpoint as usize).is_some_and(|endpoint| endpoint.dirty) {
                 self.serve(now, endpoint);
@@ -249,10 +266,8 @@ impl<L: Link> Stack<L> {
     /// When to call [`advance`](Self::advance) next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<u64> {
         let slaac = self.slaac.as_ref().and_then(Autoconfiguration::next_deadline);
-        match (self.deadlines.next(), slaac) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let acknowledgement = self.acknowledgements.front().map(|&(due, _)| due);
+        [self.deadlines.next(), slaac, acknowledgement].into_iter().flatten().min()
     }
 
     /// Whether [`advance`](Self::advance) has something to do now.
@@ -313,7 +328,9 @@ impl<L: Link> Stack<L> {
             return Some(endpoint);
         }
         match from {
-            dhcp::SERVER_PORT if to == dhcp::CLIENT_PORT => self.dhcp.as_ref().map(|dhcp| dhcp.endpoint),
+            dhcp::SERVER_PORT if to == dhcp::CLIENT_PORT => {
+                self.dhcp.as_ref().map(|dhcp| dhcp.endpoint)
+            }
             dns::SERVER_PORT => self.dns.as_ref().map(|dns| dns.endpoint),
             _ => None,
         }
@@ -331,14 +348,25 @@ impl<L: Link> Stack<L> {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
         let mut port = Port::new(&mut self.link, Some(frame));
         self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
-        self.serve(now, endpoint);
+        if !self.is_quiet(now, endpoint, frame.len()) {
+            self.serve(now, endpoint);
+        }
+    }
+
+    /// The acknowledgement of what this connection has received can wait for data to go with.
+    pub(crate) fn owe(&mut self, now: u64, endpoint: u32) {
+        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        target.owes = true;
+        if !mem::replace(&mut target.in_acknowledgements, true) {
+            self.acknowledgements.push_back((now + ACKNOWLEDGEMENT_DELAY, endpoint));
+        }
     }
 
     /// Lets an endpoint send what it has to send now, and does what follows from its state.
     #[inline]
     pub(crate) fn serve(&mut self, now: u64, endpoint: u32) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
-        target.dirty = false;
+        (target.dirty, target.owes) = (false, false);
         let moment = at(now);
         let mut fruitless = 0;
         let next = loop {
@@ -444,7 +472,11 @@ impl<L: Link> Stack<L> {
     /// # Errors
     ///
     /// [`Error::InvalidAddress`] if nobody can have it.
-    pub fn set_address(&mut self, address: IpCidr, gateway: Option<IpAddress>) -> Result<(), Error> {
+    pub fn set_address(
+        &mut self,
+        address: IpCidr,
+        gateway: Option<IpAddress>,
+    ) -> Result<(), Error> {
         if !address.address().is_unicast() || gateway.is_some_and(|gateway| !gateway.is_unicast()) {
             return Err(Error::InvalidAddress);
         }

@@ -16,7 +16,9 @@ use crate::{
     Error, Link, Stack,
     classify::Flow,
     endpoint::{Endpoint, Kind, Owner, keep},
+    link::Port,
     rings::Single,
+    stack::at,
 };
 
 /// A connection of a [`Stack`]. To be given to [`Stack::close`] or [`Stack::abort`] in the end.
@@ -79,6 +81,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many ended connections keep their memory for the next ones.
 const SPARE: usize = 64;
+
+/// What every peer takes in one segment, in bytes (RFC 9293 §3.7.1). As much may be received without an
+/// acknowledgement that cannot wait.
+const SMALL: usize = 536;
+
+/// The least time before a segment is sent again, in microseconds: smoltcp's `RTTE_MIN_RTO`.
+const RETRANSMISSION: u64 = 1_000_000;
+
+/// Headers beside that of IP, without options, in bytes (IEEE 802.3 §3.1.1, RFC 9293 §3.1).
+const ETHERNET_AND_TCP: usize = 14 + 20;
 
 fn apply(socket: &mut Socket<'static>, options: &TcpOptions) {
     socket.set_nagle_enabled(!options.no_delay);
@@ -383,7 +395,60 @@ impl<L: Link> Stack<L> {
     /// Sends what was written, as far as the peer takes it now.
     #[inline]
     pub fn flush(&mut self, now: u64, connection: &Connection) {
-        self.serve(now, connection.0);
+        if !self.send_small(now, connection) {
+            self.serve(now, connection.0);
+        }
+    }
+
+    /// The frequent case of [`flush`](Self::flush): all that was written fits into one segment, and nothing
+    /// else is under way. Then nobody need be asked whether there is more, nor when to look again: not
+    /// before the segment may have to be sent again. Whether that was so.
+    #[inline]
+    fn send_small(&mut self, now: u64, connection: &Connection) -> bool {
+        let endpoint = &mut self.endpoints[connection.0 as usize];
+        let Kind::Tcp { flow, .. } = endpoint.kind else { return false };
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        let queued = socket.send_queue();
+        if socket.state() != State::Established || !(1..=SMALL).contains(&queued) {
+            return false;
+        }
+        let headers = match flow.local.addr {
+            IpAddress::Ipv4(_) => ETHERNET_AND_TCP + 20,
+            IpAddress::Ipv6(_) => ETHERNET_AND_TCP + 40,
+        };
+        let mut port = Port::new(&mut self.link, None);
+        self.interface.poll_egress(at(now), &mut port, endpoint.single.set());
+        if port.length < headers + queued {
+            return false;
+        }
+        (endpoint.dirty, endpoint.owes) = (false, false);
+        self.deadlines.set_if_none(now, connection.0, now + RETRANSMISSION);
+        true
+    }
+
+    /// Whether a connection that has just got a frame of that length has nothing to send at once, and needs no
+    /// deadline but that for its acknowledgement. The frequent case, which saves asking smoltcp.
+    #[inline]
+    pub(crate) fn is_quiet(&mut self, now: u64, number: u32, frame: usize) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return true };
+        let Kind::Tcp { owner: Owner::Application, .. } = endpoint.kind else { return false };
+        let socket = endpoint.single.socket::<Socket<'_>>();
+        let received = socket.recv_queue();
+        let quiet = socket.state() == State::Established
+            && socket.send_queue() == 0
+            && received <= SMALL
+            && frame <= SMALL;
+        if !quiet {
+            return false;
+        }
+        if endpoint.writer.is_some() {
+            self.woken.push(&mut endpoint.writer);
+        }
+        if received > 0 {
+            self.woken.push(&mut endpoint.reader);
+            self.owe(now, number);
+        }
+        true
     }
 
     /// Whether the peer has acknowledged all that was written, and that no more comes if that was said.
@@ -568,6 +633,7 @@ impl<L: Link> Stack<L> {
         if self.spare.len() < SPARE {
             endpoint.single.renew_tcp();
             (endpoint.dirty, endpoint.stalled) = (false, false);
+            (endpoint.in_acknowledgements, endpoint.owes) = (false, false);
             self.spare.push(endpoint);
         }
     }

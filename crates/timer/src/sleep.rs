@@ -60,7 +60,9 @@ pub struct Timers<C: Clock> {
 struct Inner<C: Clock> {
     wheel: Wheel<Target<C>>,
     /// When this hart will be interrupted: not after the first deadline.
-    armed: u64,
+    /// The complement of when the hart is to be interrupted: so that no timers are all zero, which takes no
+    /// room in an image.
+    armed_complement: u64,
     /// Nodes in the wheel.
     pending: usize,
 }
@@ -72,7 +74,7 @@ impl<C: Clock> Timers<C> {
     /// No timers.
     #[expect(clippy::new_without_default, reason = "it is made for statics")]
     pub const fn new() -> Self {
-        let inner = Inner { wheel: Wheel::new(), armed: NEVER, pending: 0 };
+        let inner = Inner { wheel: Wheel::new(), armed_complement: !NEVER, pending: 0 };
         Self { inner: Mutex::const_new(C::Lock::INIT, inner) }
     }
 
@@ -85,8 +87,9 @@ impl<C: Clock> Timers<C> {
             for _ in 0..BATCH {
                 let Some(target) = inner.wheel.pop_expired() else {
                     // The interrupt that brought us here is spent.
-                    inner.armed = inner.wheel.next_deadline().unwrap_or(NEVER);
-                    return C::arm(inner.armed);
+                    let next = inner.wheel.next_deadline().unwrap_or(NEVER);
+                    inner.armed_complement = !next;
+                    return C::arm(next);
                 };
                 inner.pending -= 1;
                 // Just a push to a queue, so it may be done under the lock.
@@ -113,8 +116,8 @@ impl<C: Clock> Timers<C> {
         // SAFETY: by the caller's promise; this wheel is in a static.
         unsafe { inner.wheel.insert(node, deadline, target) };
         inner.pending += 1;
-        if deadline < inner.armed {
-            inner.armed = deadline;
+        if deadline < !inner.armed_complement {
+            inner.armed_complement = !deadline;
             if target.hart() == C::Platform::here() {
                 C::arm(deadline);
             } else {

@@ -59,9 +59,9 @@ pub(crate) unsafe fn attach(
     let endpoint = ENDPOINTS.get(index).ok_or(Error::TooManyInterrupts)?;
     endpoint.set_status(Some(status));
     endpoint.source.store(source, Ordering::Relaxed);
-    let sharing = ENDPOINTS[..index].iter().find(|other| {
-        other.source.load(Ordering::Relaxed) == source && other.status().is_some()
-    });
+    let sharing = ENDPOINTS[..index]
+        .iter()
+        .find(|other| other.source.load(Ordering::Relaxed) == source && other.status().is_some());
     if let Some(first) = sharing {
         endpoint.next.store(first.next.load(Ordering::Relaxed), Ordering::Relaxed);
         // Publishes the endpoint to the handler.

@@ -13,6 +13,10 @@
 //! Features: `net` ([`net`], the network card), `rng` (virtio-rng feeds [`random_u64`]).
 
 #![no_std]
+#![cfg_attr(
+    not(all(feature = "net", feature = "rng")),
+    expect(dead_code, reason = "what drivers need is there, whichever of them are")
+)]
 
 #[cfg(feature = "net")]
 mod interrupt;
@@ -107,7 +111,8 @@ impl Devices {
         }
     }
 
-    fn start(&mut self, kind: DeviceType, mut device: Device) -> Result<Started, Error> {
+    /// Starts a device that has a driver.
+    fn start(&mut self, kind: DeviceType, device: Device) -> Result<Started, Error> {
         match kind {
             #[cfg(feature = "net")]
             DeviceType::Network => {
@@ -120,12 +125,11 @@ impl Devices {
             }
             #[cfg(feature = "rng")]
             DeviceType::EntropySource => {
-                let bytes = rng::seed(&mut device)?;
-                Ok(Started { interrupt: None, what: What::Rng { bytes } })
+                Ok(Started { interrupt: None, what: What::Rng { bytes: rng::seed(device)? } })
             }
             _ => {
-                drop(device);
-                Err(Error::OnePerImage)
+                let _ = device;
+                Err(Error::NoDriver)
             }
         }
     }
@@ -138,24 +142,16 @@ struct Started {
 }
 
 enum What {
-    #[cfg(feature = "net")]
     Net { mac: [u8; 6], mtu: usize },
-    #[cfg(feature = "rng")]
     Rng { bytes: usize },
 }
 
 impl fmt::Display for What {
-    #[cfg_attr(
-        not(any(feature = "net", feature = "rng")),
-        expect(unused_variables, reason = "there is nothing to say without drivers")
-    )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            #[cfg(feature = "net")]
             Self::Net { mac: [a, b, c, d, e, g], mtu } => {
                 write!(f, "MAC {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}, MTU {mtu}")
             }
-            #[cfg(feature = "rng")]
             Self::Rng { bytes } => write!(f, "gave {bytes} random bytes"),
         }
     }

@@ -12,13 +12,23 @@ use virtio_drivers::{BufferDirection, PhysAddr as DeviceAddr};
 use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_hal::layout;
 
-/// Zeroed frames in one piece, for good.
+/// Frames in one piece. Their contents are arbitrary.
 pub(crate) fn allocate(count: usize) -> Option<(PhysAddr, NonNull<u8>)> {
     let start = frames::allocate(count, FRAME_SIZE)?;
-    let memory = NonNull::new(layout::phys_to_virt(start).as_mut_ptr())?;
-    // SAFETY: ours since just now, in the linear map, that many bytes.
-    unsafe { memory.write_bytes(0, count * FRAME_SIZE) };
-    Some((start, memory))
+    Some((start, NonNull::new(layout::phys_to_virt(start).as_mut_ptr())?))
+}
+
+/// Puts a value into frames of its own, for good.
+#[inline(never)]
+pub(crate) fn keep<T>(value: T) -> Option<&'static mut T> {
+    const { assert!(align_of::<T>() <= FRAME_SIZE) };
+    let (_, place) = allocate(size_of::<T>().div_ceil(FRAME_SIZE).max(1))?;
+    let place = place.cast::<T>();
+    // SAFETY: frames of our own, enough of them, aligned, never given back.
+    unsafe {
+        place.write(value);
+        Some(&mut *place.as_ptr())
+    }
 }
 
 /// Memory for [`VirtQueue`](virtio_drivers::queue::VirtQueue). Who hands it buffers takes them from
@@ -26,12 +36,16 @@ pub(crate) fn allocate(count: usize) -> Option<(PhysAddr, NonNull<u8>)> {
 #[derive(Debug)]
 pub(crate) struct Memory;
 
-// SAFETY: memory from `allocate` is valid, page aligned (a frame is a page of theirs), zeroed and
-// nobody else's.
+// SAFETY: memory from `allocate` is valid, page aligned (a frame is a page of theirs) and nobody
+// else's, and is zeroed.
 unsafe impl virtio_drivers::Hal for Memory {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (DeviceAddr, NonNull<u8>) {
         match allocate(pages) {
-            Some((physical, memory)) => (physical.as_usize() as u64, memory),
+            Some((physical, memory)) => {
+                // SAFETY: ours since just now, in the linear map, that many bytes.
+                unsafe { memory.write_bytes(0, pages * FRAME_SIZE) };
+                (physical.as_usize() as u64, memory)
+            }
             None => (0, NonNull::dangling()), // they check for 0
         }
     }

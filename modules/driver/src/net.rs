@@ -13,6 +13,7 @@
 //!
 //! ```ignore
 //! poll_fn(|context| {
+//!     card.busy();
 //!     card.register(context.waker());
 //!     loop {
 //!         while let Some(frame) = card.receive() {
@@ -108,8 +109,8 @@ const BATCH: u16 = 32;
 pub struct Card(&'static mut Parts);
 
 struct Parts {
-    receive: Queue,
-    transmit: Queue,
+    receive: &'static mut Queue,
+    transmit: &'static mut Queue,
     /// Bytes of the device's header.
     header: usize,
     /// Buffers given back that the device may not know of.
@@ -155,7 +156,7 @@ impl Deref for Frame {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: `receive` checked that this lies within the buffer, which is initialised and ours.
+        // SAFETY: `receive` checked that this lies within the buffer, which is ours.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), usize::from(self.len)) }
     }
 }
@@ -169,10 +170,8 @@ impl fmt::Debug for Frame {
 impl Card {
     /// Starts a card. Its interrupts are off.
     pub(crate) fn start(mut device: Device) -> Result<Self, Error> {
-        let size = size_of::<Parts>().div_ceil(FRAME_SIZE);
-        let (_, place) = memory::allocate(size).ok_or(Error::NoMemory)?;
-        let Settings { receive, transmit, header, endpoint, mac, mtu } =
-            set_up(&mut device).inspect_err(|_| {
+        let Settings { receive, transmit, header, endpoint, mac, mtu } = set_up(&mut device)
+            .inspect_err(|_| {
                 // The error is what there is to say.
                 let _ = device.reset();
             })?;
@@ -191,12 +190,7 @@ impl Card {
             mtu,
             transport: device.transport,
         };
-        let place = place.cast::<Parts>();
-        // SAFETY: frames of our own, enough of them, for good.
-        unsafe {
-            place.write(parts);
-            Ok(Self(&mut *place.as_ptr()))
-        }
+        memory::keep(parts).map(Self).ok_or(Error::NoMemory)
     }
 
     /// Its hardware address.
@@ -218,24 +212,21 @@ impl Card {
         self.0.endpoint.waker.register(waker);
     }
 
-    /// Takes the next frame that was received.
+    /// Takes the next frame that was received. `None` means for now: [`rest`](Self::rest) knows more.
     #[inline]
     pub fn receive(&mut self) -> Option<Frame> {
         let card = &mut *self.0;
-        // More than a few frames that are none is a device gone mad: others may have their turn.
-        for _ in 0..BATCH {
-            let Some((buffer, written)) = card.receive.take_filled(card.header) else {
-                return card.no_frame();
-            };
-            let len = (written as usize).wrapping_sub(card.header);
-            if len <= BUFFER - FRAME_AT {
-                let start = card.receive.pool.frame(buffer);
-                return Some(Frame { start, len: len as u16, buffer });
-            }
-            // Not even a header, or more than there was room for.
-            card.give_back(buffer);
+        let Some((buffer, written)) = card.receive.take_filled(card.header) else {
+            card.found_nothing();
+            return None;
+        };
+        let len = (written as usize).wrapping_sub(card.header);
+        // Not even a header, or more than there was room for?
+        if len > BUFFER - FRAME_AT {
+            card.refuse(buffer);
+            return None;
         }
-        None
+        Some(Frame { start: card.receive.pool.frame(buffer), len: len as u16, buffer })
     }
 
     /// Gives a frame's buffer back to the device.
@@ -270,7 +261,7 @@ impl Card {
         let card = &mut *self.0;
         card.free -= 1;
         let buffer = card.free_list[card.free];
-        // SAFETY: the buffer is free, so it is ours; its bytes are initialised.
+        // SAFETY: the buffer is free, so it is ours.
         let result = fill(unsafe {
             slice::from_raw_parts_mut(card.transmit.pool.frame(buffer).as_ptr(), len)
         });
@@ -287,11 +278,12 @@ impl Card {
     }
 
     /// Turns its interrupts on, for the next frame and, if `want_room`, for the next buffer that is
-    /// free. Whether there is one already: then they are off as before.
+    /// free. Whether there is one already: then they are off.
     #[inline]
     pub fn rest(&mut self, want_room: bool) -> bool {
         let card = &mut *self.0;
         if want_room && card.free > 0 {
+            self.busy();
             return true;
         }
         card.receive.ring.set_dev_notify(true);
@@ -319,7 +311,7 @@ impl Parts {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn announce_given_back(&mut self) {
         if self.unannounced > 0 {
             self.unannounced = 0;
@@ -328,13 +320,19 @@ impl Parts {
     }
 
     /// The device has nothing for us: perhaps because it has no buffer left.
-    fn no_frame(&mut self) -> Option<Frame> {
+    #[inline(never)]
+    fn found_nothing(&mut self) {
         if self.receive.broken {
             self.give_up();
         } else {
             self.announce_given_back();
         }
-        None
+    }
+
+    /// What the device put there is no frame.
+    #[cold]
+    fn refuse(&mut self, buffer: u8) {
+        self.give_back(buffer);
     }
 
     /// Takes back the buffers that were sent. Whether one is free.
@@ -357,7 +355,6 @@ impl Parts {
     fn give_up(&mut self) {
         if !self.broken {
             self.broken = true;
-            self.transport.set_status(DeviceStatus::FAILED);
             self.transport.set_status(DeviceStatus::empty());
             console::print(format_args!(
                 "wakeful: virtio-net is not used any more: it returned a buffer that it did not have\n"
@@ -369,8 +366,8 @@ impl Parts {
 
 /// What is found out and set up before a card works.
 struct Settings {
-    receive: Queue,
-    transmit: Queue,
+    receive: &'static mut Queue,
+    transmit: &'static mut Queue,
     header: usize,
     endpoint: &'static Endpoint,
     mac: [u8; 6],
@@ -389,8 +386,9 @@ fn set_up(device: &mut Device) -> Result<Settings, Error> {
         _ => read_mtu(&device.transport).unwrap_or(MAX_MTU).min(MAX_MTU),
     };
     let source = device.interrupt.ok_or(Error::NoInterrupt)?;
-    let mut receive = Queue::new(device, RECEIVE)?;
-    let mut transmit = Queue::new(device, TRANSMIT)?;
+    let receive = Queue::new(device, RECEIVE)?;
+    let transmit = Queue::new(device, TRANSMIT)?;
+    transmit.pool.clear_headers();
     receive.ring.set_dev_notify(false);
     transmit.ring.set_dev_notify(false);
     for buffer in 0..SIZE as u8 {
@@ -437,11 +435,13 @@ const NOBODY: u8 = u8::MAX;
 const _: () = assert!(SIZE <= NOBODY as usize);
 
 impl Queue {
-    fn new(device: &mut Device, number: u16) -> Result<Self, Error> {
+    /// A queue in memory of its own: it has kilobytes, and is not moved about on the stack.
+    fn new(device: &mut Device, number: u16) -> Result<&'static mut Self, Error> {
         let doorbell = device.doorbell(number)?;
         let pool = Pool::new()?;
         let ring = device.queue(number)?;
-        Ok(Self { ring, doorbell, pool, given: [NOBODY; SIZE], broken: false })
+        let queue = Self { ring, doorbell, pool, given: [NOBODY; SIZE], broken: false };
+        memory::keep(queue).ok_or(Error::NoMemory)
     }
 
     /// Tells the device of what was posted, if it wants to be told.
@@ -497,9 +497,7 @@ impl Queue {
     fn peek(&mut self) -> Option<(u16, u8)> {
         let token = self.ring.peek_used()?;
         match self.given.get_mut(usize::from(token)) {
-            Some(given) if *given != NOBODY => {
-                Some((token, mem::replace(given, NOBODY)))
-            }
+            Some(given) if *given != NOBODY => Some((token, mem::replace(given, NOBODY))),
             _ => {
                 self.broken = true;
                 None
@@ -543,7 +541,8 @@ impl Queue {
     }
 }
 
-/// [`SIZE`] buffers in one piece.
+/// [`SIZE`] buffers in one piece. What is in them at first is arbitrary: clearing them would take as
+/// long as a whole boot.
 #[derive(Clone, Copy)]
 struct Pool(NonNull<u8>);
 
@@ -551,6 +550,14 @@ impl Pool {
     fn new() -> Result<Self, Error> {
         let (_, start) = memory::allocate(SIZE * BUFFER / FRAME_SIZE).ok_or(Error::NoMemory)?;
         Ok(Self(start))
+    }
+
+    /// Fills all headers with zeros, as they stay: nothing is left to the device.
+    fn clear_headers(&self) {
+        for buffer in 0..SIZE as u8 {
+            // SAFETY: within the buffer, which nobody else has yet.
+            unsafe { self.header(buffer, HEADER).write_bytes(0, HEADER) };
+        }
     }
 
     /// Where the Ethernet frame begins in a buffer.

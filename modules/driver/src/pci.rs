@@ -52,6 +52,11 @@ const HOST_BRIDGE: (u8, u8) = (6, 0);
 /// longer list goes in circles.
 const MAX_CAPABILITIES: usize = 48;
 
+/// The capability of interrupts that are messages, and the bit of its first word that chooses them
+/// (§6.8.2).
+const MSI_X: u8 = 0x11;
+const MSI_X_ENABLE: u32 = 1 << 31;
+
 /// What a virtio device says in a capability (Virtio 1.2 §4.1.4), in bytes from its start.
 const CAP_BAR: u8 = 4;
 const CAP_OFFSET: u8 = 8;
@@ -73,7 +78,9 @@ pub(crate) fn scan(
     mut found: impl FnMut(DeviceType, Place, &mut dyn FnMut() -> Result<Device, Error>),
 ) {
     let size = host.ecam_size.min(BUS_SIZE);
-    let Ok(ecam) = paging::map_device(PhysAddr::from(host.ecam as usize), size as usize) else {
+    // With the second bus it is one large page, which is sooner mapped than 256 small ones.
+    let mapped = host.ecam_size.min(2 * BUS_SIZE);
+    let Ok(ecam) = paging::map_device(PhysAddr::from(host.ecam as usize), mapped as usize) else {
         return console::print(format_args!("wakeful: PCI: its registers cannot be mapped\n"));
     };
     let Some(base) = NonNull::new(ecam.as_mut_ptr()).filter(|_| host.ecam.is_multiple_of(4)) else {
@@ -144,7 +151,8 @@ impl Bus {
         if id == NOBODY {
             return None;
         }
-        let (class, header) = (self.ecam.read_word(at, CLASS), self.ecam.read_word(at, HEADER) >> 16);
+        let (class, header) =
+            (self.ecam.read_word(at, CLASS), self.ecam.read_word(at, HEADER) >> 16);
         let header = Header {
             info: DeviceFunctionInfo {
                 vendor_id: id as u16,
@@ -223,6 +231,11 @@ impl Bus {
             if count == MAX_CAPABILITIES {
                 return Err(Error::PciCapabilities);
             }
+            if capability.id == MSI_X {
+                // Interrupts come by the pin, whatever the firmware used.
+                let word = self.ecam.read_word(at, capability.offset);
+                self.ecam.write_word(at, capability.offset, word & !MSI_X_ENABLE);
+            }
             let [length, kind] = capability.private_header.to_le_bytes();
             if capability.id != PCI_CAP_ID_VNDR || length < CAP_SIZE {
                 continue;
@@ -252,10 +265,14 @@ impl Bus {
             };
             // The first of a kind is preferred (Virtio 1.2 §4.1.4.1).
             match kind {
-                VIRTIO_PCI_CAP_COMMON_CFG if region.size >= COMMON_SIZE && offset.is_multiple_of(4) => {
+                VIRTIO_PCI_CAP_COMMON_CFG
+                    if region.size >= COMMON_SIZE && offset.is_multiple_of(4) =>
+                {
                     common.get_or_insert(region);
                 }
-                VIRTIO_PCI_CAP_NOTIFY_CFG if length >= CAP_NOTIFY_SIZE && offset.is_multiple_of(2) => {
+                VIRTIO_PCI_CAP_NOTIFY_CFG
+                    if length >= CAP_NOTIFY_SIZE && offset.is_multiple_of(2) =>
+                {
                     notify.get_or_insert((region, read(CAP_NOTIFY_MULTIPLIER)));
                 }
                 VIRTIO_PCI_CAP_ISR_CFG => {
@@ -296,7 +313,8 @@ impl Room {
             Space::Memory64 => true,
         };
         let end = window.pci.checked_add(window.size)?;
-        if window.pci != window.cpu || (!wide && end > 1 << 32) {
+        let reach = if wide { layout::LINEAR_SIZE as u64 } else { 1 << 32 };
+        if window.pci != window.cpu || end > reach {
             return None;
         }
         // A base address of 0 means none.
@@ -358,7 +376,8 @@ struct Ecam {
 
 impl Ecam {
     fn word(&self, at: DeviceFunction, register: u8) -> Option<NonNull<u32>> {
-        let function = usize::from(at.bus) << 8 | usize::from(at.device) << 3 | usize::from(at.function);
+        let function =
+            usize::from(at.bus) << 8 | usize::from(at.device) << 3 | usize::from(at.function);
         let index = (function << 12 | usize::from(register)) / 4;
         // SAFETY: within the space, as checked.
         (index < self.words).then(|| unsafe { self.base.add(index) })

@@ -46,7 +46,6 @@ impl Doorbell {
 
 /// Says whether the device has interrupted, and makes it stop.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "net"), expect(dead_code, reason = "for drivers with interrupts"))]
 pub(crate) enum InterruptStatus {
     /// Virtio 1.2 §4.2.2: `InterruptStatus`, followed by `InterruptACK`.
     Mmio(NonNull<u32>),
@@ -60,7 +59,6 @@ impl InterruptStatus {
     /// # Safety
     ///
     /// It is the mapped register of a device.
-    #[cfg(feature = "net")]
     #[inline]
     pub(crate) unsafe fn acknowledge(self) -> bool {
         // SAFETY: by this function's contract. What the device wrote to memory before it interrupted

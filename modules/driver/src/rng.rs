@@ -7,7 +7,7 @@
 
 use core::{hint, mem, slice};
 
-use wakeful_alloc::{FRAME_SIZE, frames};
+use wakeful_alloc::frames;
 use wakeful_hal::timer;
 
 use crate::{
@@ -26,17 +26,17 @@ const REQUESTS: u16 = 0;
 const PART: u64 = 10;
 
 /// Has the device seed [`random_u64`](crate::random_u64). Says how many bytes it gave.
-pub(crate) fn seed(device: &mut Device) -> Result<usize, Error> {
+pub(crate) fn seed(mut device: Device) -> Result<usize, Error> {
     device.negotiate(|_, _| 0)?;
     let doorbell = device.doorbell(REQUESTS)?;
     let mut ring = device.queue::<SIZE>(REQUESTS)?;
     ring.set_dev_notify(false);
     let (frame, start) = memory::allocate(1).ok_or(Error::NoMemory)?;
+    // SAFETY: a frame of our own.
+    unsafe { start.write_bytes(0, SEED) };
     device.finish();
     // SAFETY: the frame is ours, and nobody looks at it until the device returns it.
-    let token = unsafe {
-        ring.add(&[], &mut [slice::from_raw_parts_mut(start.as_ptr(), SEED)])?
-    };
+    let token = unsafe { ring.add(&[], &mut [slice::from_raw_parts_mut(start.as_ptr(), SEED)])? };
     doorbell.ring();
     let deadline = timer::now() + timer::frequency() / PART;
     while !ring.can_pop() && timer::now() < deadline {
@@ -57,7 +57,7 @@ pub(crate) fn seed(device: &mut Device) -> Result<usize, Error> {
     random::seed(bytes);
     bytes.fill(0);
     // SAFETY: from `allocate`, and nobody uses it any more.
-    unsafe { frames::free(frame, SEED.div_ceil(FRAME_SIZE)) };
+    unsafe { frames::free(frame, 1) };
     match written {
         Ok(written) if written > 0 => Ok((written as usize).min(SEED)),
         _ => Err(Error::Silent),

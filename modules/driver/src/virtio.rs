@@ -12,7 +12,7 @@ use virtio_drivers::transport::{
     pci::VirtioPciError,
 };
 use wakeful_devicetree::VirtioMmio;
-use wakeful_hal::{irq, paging, timer};
+use wakeful_hal::{console, irq, paging, timer};
 
 use crate::{
     pci,
@@ -62,21 +62,24 @@ pub(crate) enum Error {
     Mmio(MmioError),
     Pci(VirtioPciError),
     PciCapabilities,
-    PciNoPlace { size: u64 },
+    PciNoPlace {
+        size: u64,
+    },
     NoReset,
     OldInterface,
     FeaturesRefused,
-    #[cfg(feature = "net")]
     NoInterrupt,
-    #[cfg(feature = "net")]
     Interrupt(irq::Error),
-    #[cfg(feature = "net")]
     TooManyInterrupts,
-    QueueTooSmall { queue: u16, entries: u32, needed: usize },
+    QueueTooSmall {
+        queue: u16,
+        entries: u32,
+        needed: usize,
+    },
     NoDoorbell,
     NoMemory,
+    NoDriver,
     OnePerImage,
-    #[cfg(feature = "rng")]
     Silent,
     Library(virtio_drivers::Error),
 }
@@ -94,19 +97,16 @@ impl fmt::Display for Error {
             Self::NoReset => f.write_str("it does not come out of its reset"),
             Self::OldInterface => f.write_str("it offers no VIRTIO_F_VERSION_1"),
             Self::FeaturesRefused => f.write_str("it refuses the features that we chose"),
-            #[cfg(feature = "net")]
             Self::NoInterrupt => f.write_str("the device tree gives it no interrupt"),
-            #[cfg(feature = "net")]
             Self::Interrupt(error) => error.fmt(f),
-            #[cfg(feature = "net")]
             Self::TooManyInterrupts => f.write_str("too many devices interrupt"),
             Self::QueueTooSmall { queue, entries, needed } => {
                 write!(f, "its queue {queue} has {entries} entries, not {needed}")
             }
             Self::NoDoorbell => f.write_str("its doorbell is outside of its registers"),
             Self::NoMemory => f.write_str("out of memory"),
-            Self::OnePerImage => f.write_str("one such device is used, this is a further one"),
-            #[cfg(feature = "rng")]
+            Self::NoDriver => f.write_str("this image has no driver for it"),
+            Self::OnePerImage => f.write_str("only the first such device is used"),
             Self::Silent => f.write_str("it does not answer"),
             Self::Library(error) => error.fmt(f),
         }
@@ -128,9 +128,7 @@ pub(crate) struct Device {
     /// Never dropped: that of PCI then waits for a reset, however long it takes.
     pub(crate) transport: ManuallyDrop<SomeTransport<'static>>,
     /// Its source at the interrupt controller.
-    #[cfg_attr(not(feature = "net"), expect(dead_code, reason = "for drivers with interrupts"))]
     pub(crate) interrupt: Option<u32>,
-    #[cfg_attr(not(feature = "net"), expect(dead_code, reason = "for drivers with interrupts"))]
     pub(crate) status: InterruptStatus,
     pub(crate) doorbells: Doorbells,
 }
@@ -153,20 +151,28 @@ pub(crate) fn find(
     if !node.base.is_multiple_of(4) || size < CONFIG {
         return None;
     }
-    let base = paging::map_device(PhysAddr::from(node.base as usize), size).ok()?;
+    let Ok(base) = paging::map_device(PhysAddr::from(node.base as usize), size) else {
+        let (base, error) = (node.base, Error::NotMapped);
+        console::print(format_args!("wakeful: device at {base:x} (virtio-mmio): {error}\n"));
+        return None;
+    };
     let base = NonNull::new(base.as_mut_ptr())?;
     // SAFETY: the device tree says that these are the registers of a virtio device; mapped for good,
     // `size` bytes, and nobody else has them: each node is looked at once.
-    let (version, transport) = unsafe {
+    let (version, mut transport) = unsafe {
         let version = base.byte_add(VERSION).cast::<u32>().read_volatile();
         (version, MmioTransport::new(base.cast::<VirtIOHeader>(), size))
     };
-    let kind = match &transport {
-        Ok(transport) => transport.device_type(),
+    let kind = match &mut transport {
+        Ok(transport) => {
+            // Whatever the firmware did with it: from now on it writes to no memory.
+            transport.set_status(DeviceStatus::empty());
+            transport.device_type()
+        }
         Err(MmioError::InvalidDeviceID(DeviceTypeError::InvalidDeviceType(0))) => return None,
         Err(error) => {
             let place = place(version == 1);
-            wakeful_hal::console::print(format_args!("wakeful: device at {place}: {error}\n"));
+            console::print(format_args!("wakeful: device at {place}: {error}\n"));
             return None;
         }
     };
@@ -182,10 +188,6 @@ pub(crate) fn find(
     Some((kind, place(version == 1), device))
 }
 
-#[cfg_attr(
-    not(any(feature = "net", feature = "rng")),
-    expect(dead_code, reason = "without drivers nobody talks to a device")
-)]
 impl Device {
     /// Resets the device and agrees on features: those of `wanted`, given what it offers. Says what
     /// was agreed on.
@@ -242,10 +244,10 @@ impl Device {
     /// The queue's doorbell.
     pub(crate) fn doorbell(&self, queue: u16) -> Result<Doorbell, Error> {
         match &self.doorbells {
-            // SAFETY: within the registers, aligned as they are.
-            Doorbells::Mmio(base) => Ok(unsafe {
-                Doorbell::new(base.byte_add(QUEUE_NOTIFY), true, queue)
-            }),
+            Doorbells::Mmio(base) => {
+                // SAFETY: within the registers, aligned as they are.
+                Ok(unsafe { Doorbell::new(base.byte_add(QUEUE_NOTIFY), true, queue) })
+            }
             Doorbells::Pci(doorbells) => doorbells.get(queue).ok_or(Error::NoDoorbell),
         }
     }

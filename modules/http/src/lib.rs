@@ -22,12 +22,14 @@
 
 extern crate alloc;
 
+mod router;
 mod server;
 mod socket;
 mod timer;
 
 #[doc(no_inline)]
 pub use picoserve::{
-    self, KeepAlive, Router, Timeouts, extract, request, response, routing, time::Duration, url_encoded,
+    self, KeepAlive, Timeouts, extract, request, response, routing, time::Duration, url_encoded,
 };
+pub use router::Router;
 pub use server::{Server, serve};

@@ -8,17 +8,16 @@ use core::{
     task::{Poll, Waker},
 };
 
-use picoserve::{
-    Config, Router, Timeouts, routing::PathRouter, time::Duration,
-};
+use picoserve::{Config, Timeouts, routing::PathRouter, time::Duration};
 use wakeful_hal::console;
 use wakeful_net::{self as net, Error, Local, TcpListener, TcpOptions, TcpStream};
 use wakeful_sync::WaitQueue;
 use wakeful_task::Builder;
 
 use crate::{
+    Router,
     socket::Connection,
-    timer::Clock,
+    timer::{Clock, Watchdog},
 };
 
 /// The longest head of a request, in bytes. A longer one is answered with "bad request".
@@ -45,14 +44,14 @@ pub async fn serve<P: PathRouter + 'static>(
 
 /// A server that does not run yet.
 pub struct Server<P: PathRouter> {
-    app: Router<P>,
+    app: picoserve::Router<P>,
     config: Config,
     tcp: TcpOptions,
 }
 
 /// What the connections of a server share.
 struct Shared<P: PathRouter> {
-    app: Router<P>,
+    app: picoserve::Router<P>,
     config: Config,
     /// The server is to end, and connections have so long for it.
     ending: Cell<bool>,
@@ -75,7 +74,7 @@ impl<P: PathRouter + 'static> Server<P> {
             write: Duration::from_secs(10),
         };
         let tcp = TcpOptions { no_delay: true, ..TcpOptions::default() };
-        Self { app, config: Config::new(timeouts).keep_connection_alive(), tcp }
+        Self { app: app.into_inner(), config: Config::new(timeouts).keep_connection_alive(), tcp }
     }
 
     /// Other timeouts.
@@ -226,16 +225,18 @@ where
 }
 
 async fn answer_for_ever<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
-    let mut head = [0; HEAD];
-    let server = picoserve::Server::custom(&shared.app, Clock, &shared.config, &mut head);
+    let (mut head, watchdog) = ([0; HEAD], Watchdog::new());
+    let server =
+        picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head);
     // Why a connection ended is of no use to anybody here.
-    let _ = server.serve::<Connection>(Connection::new(stream)).await;
+    let _ = watchdog.watch(pin!(server.serve::<Connection>(Connection::new(stream)))).await;
 }
 
 async fn answer_until_end<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
-    let mut head = [0; HEAD];
+    let (mut head, watchdog) = ([0; HEAD], Watchdog::new());
     let end = shared.end.wait_until(|| shared.ending.get());
-    let server = picoserve::Server::custom(&shared.app, Clock, &shared.config, &mut head)
-        .with_graceful_shutdown(end, shared.grace.get());
-    let _ = server.serve::<Connection>(Connection::new(stream)).await;
+    let server =
+        picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head)
+            .with_graceful_shutdown(end, shared.grace.get());
+    let _ = watchdog.watch(pin!(server.serve::<Connection>(Connection::new(stream)))).await;
 }

@@ -1,5 +1,10 @@
 //! A connection, as picoserve wants it.
 
+use core::{
+    future::{Future, poll_fn},
+    task::{Context, Poll, ready},
+};
+
 use picoserve::{
     Error as ServeError, Timeouts, Timer,
     io::{BaseWrite, ErrorType, Socket, Write},
@@ -104,19 +109,14 @@ pub(crate) struct Writer<'a> {
 
 impl Writer<'_> {
     /// Hands the piece to the TCP ring.
-    async fn hand_over(&mut self) -> Result<(), Error> {
-        let mut from = 0;
-        while from < self.piece.len {
-            // Taken back to the front, should this be dropped here: nothing is written twice.
-            from += self.stream.write_corked(&self.piece.bytes[from..self.piece.len]).await?;
-            if from < self.piece.len {
-                self.piece.bytes.copy_within(from..self.piece.len, 0);
-                self.piece.len -= from;
-                from = 0;
-            }
+    fn poll_hand_over(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.piece.len > 0 {
+            let bytes = &self.piece.bytes[..self.piece.len];
+            let written = ready!(self.stream.poll_write_corked(context, bytes))?;
+            self.piece.bytes.copy_within(written..self.piece.len, 0);
+            self.piece.len -= written;
         }
-        self.piece.len = 0;
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -124,33 +124,46 @@ impl ErrorType for Writer<'_> {
     type Error = Error;
 }
 
+// Futures of few words: they are part of picoserve's, which are moved about.
 impl BaseWrite for Writer<'_> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        let free = PIECE - self.piece.len;
-        if bytes.len() <= free {
-            self.piece.bytes[self.piece.len..][..bytes.len()].copy_from_slice(bytes);
-            self.piece.len += bytes.len();
-            return Ok(bytes.len());
-        }
-        // Long: straight into the ring.
-        self.hand_over().await?;
-        self.stream.write_corked(bytes).await
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
+        poll_fn(|context| {
+            if bytes.len() <= PIECE - self.piece.len {
+                self.piece.bytes[self.piece.len..][..bytes.len()].copy_from_slice(bytes);
+                self.piece.len += bytes.len();
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            // Long: straight into the ring.
+            ready!(self.poll_hand_over(context))?;
+            self.stream.poll_write_corked(context, bytes)
+        })
     }
 
-    async fn flush(&mut self) -> Result<(), Error> {
-        self.hand_over().await?;
-        self.stream.flush().await
+    fn flush(&mut self) -> impl Future<Output = Result<(), Error>> {
+        poll_fn(|context| {
+            ready!(self.poll_hand_over(context))?;
+            self.stream.send_now();
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
 impl Write for Writer<'_> {
-    async fn write_with<F: FnOnce(BorrowedCursor<'_>) -> R, R>(&mut self, f: F) -> Result<R, Error> {
-        if self.piece.len == PIECE {
-            self.hand_over().await?;
-        }
-        let mut buffer = BorrowedBuffer::new(&mut self.piece.bytes[self.piece.len..]);
-        let result = f(buffer.unfilled());
-        self.piece.len += buffer.len();
-        Ok(result)
+    fn write_with<F: FnOnce(BorrowedCursor<'_>) -> R, R>(
+        &mut self,
+        f: F,
+    ) -> impl Future<Output = Result<R, Error>> {
+        let mut f = Some(f);
+        poll_fn(move |context| {
+            if self.piece.len == PIECE {
+                ready!(self.poll_hand_over(context))?;
+            }
+            let mut buffer = BorrowedBuffer::new(&mut self.piece.bytes[self.piece.len..]);
+            let f = f.take().expect("not polled after it was ready");
+            let result = f(buffer.unfilled());
+            let written = buffer.len();
+            self.piece.len += written;
+            Poll::Ready(Ok(result))
+        })
     }
 }

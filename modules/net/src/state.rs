@@ -178,9 +178,18 @@ pub async fn configured() -> Result<(), Error> {
     .await
 }
 
-/// The addresses of this machine.
+/// The addresses of this machine: IPv4 first, that of the link alone last.
 pub fn addresses() -> Vec<IpAddr> {
-    with(|stack| stack.addresses().iter().map(|cidr| cidr.address().into()).collect()).unwrap_or_default()
+    let mut addresses: Vec<IpAddr> = with(|stack| {
+        stack.addresses().iter().map(|cidr| cidr.address().into()).collect()
+    })
+    .unwrap_or_default();
+    addresses.sort_by_key(|address| match address {
+        IpAddr::V4(_) => 0,
+        IpAddr::V6(address) if !address.is_unicast_link_local() => 1,
+        IpAddr::V6(_) => 2,
+    });
+    addresses
 }
 
 /// What has happened so far.

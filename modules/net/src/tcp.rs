@@ -424,7 +424,21 @@ macro_rules! writing_half {
             ///
             /// Nothing was written if this has not returned.
             pub async fn write_corked(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-                poll_fn(|context| self.0.poll_put(context, bytes, false)).await
+                poll_fn(|context| self.poll_write_corked(context, bytes)).await
+            }
+
+            /// [`write_corked`](Self::write_corked), for who writes futures by hand.
+            pub fn poll_write_corked(
+                &mut self,
+                context: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<Result<usize, Error>> {
+                self.0.poll_put(context, bytes, false)
+            }
+
+            /// [`flush`](Self::flush), which does not wait.
+            pub fn send_now(&mut self) {
+                self.0.send_now();
             }
 
             /// As [`TcpStream::flush`].

@@ -65,8 +65,13 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// Nothing is left behind.
 pub fn sleep_coarse(duration: Duration) -> Sleep {
     let now = Instant::now();
-    let deadline = now.saturating_add(duration);
-    Sleep::until(wakeful_timer::coarse(now.ticks(), deadline.ticks()))
+    Sleep::until(coarse(now, now.saturating_add(duration)).ticks())
+}
+
+/// A moment that is not before `deadline`, and later by an eighth of the time from `now` at most: one of few,
+/// so that many timeouts share it.
+pub fn coarse(now: Instant, deadline: Instant) -> Instant {
+    Instant::from_ticks(wakeful_timer::coarse(now.ticks(), deadline.ticks()))
 }
 
 /// How many sleeps wait on the timers of a hart.
