@@ -78,6 +78,12 @@ impl Case {
         self
     }
 
+    /// The machine has more: `args` as on QEMU's command line, separated by spaces.
+    pub(crate) fn with(mut self, args: &str) -> Self {
+        self.options.extra.extend(args.split_ascii_whitespace().map(String::from));
+        self
+    }
+
     /// U-Boot moves the image to here, `offset` bytes from the start of RAM.
     pub(crate) fn text_offset(mut self, offset: u64) -> Self {
         self.options.text_offset = Some(offset);

@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         runtime(),
         scheduler(),
         embassy(),
+        devices(),
         other_machines(),
         trees(),
         strangers(),
@@ -251,6 +252,52 @@ fn embassy() -> Vec<Case> {
             "case critical-section passed",
         )
         .smp(4),
+    ]
+}
+
+/// The devices that QEMU can have, behind its three transports, on QEMU 7.2 and on a newer one.
+fn devices() -> Vec<Case> {
+    const LEGACY: &str = "-netdev user,id=net -device virtio-net-device,netdev=net";
+    const MODERN: &str = "-global virtio-mmio.force-legacy=false -netdev user,id=net \
+                          -device virtio-net-device,netdev=net";
+    const PCI: &str = "-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=";
+    let card = |name, args, line| {
+        testsuite(name, "network-card")
+            .with(args)
+            .never("panicked at")
+            .sees(line)
+            .sees("case network-card passed")
+    };
+    let legacy = "wakeful: virtio-net at 10008000 (virtio-mmio, legacy), interrupt 8: \
+                  MAC 52:54:00:12:34:56, MTU 1500";
+    let modern = "wakeful: virtio-net at 10008000 (virtio-mmio), interrupt 8: MAC 52:54:00:12";
+    let pci = "wakeful: virtio-net at 00:01.0 (virtio-pci), interrupt 33: MAC 52:54:00:12";
+    vec![
+        card("devices::net_mmio_legacy", LEGACY, legacy),
+        card("devices::net_mmio", MODERN, modern),
+        card("devices::net_pci", PCI, pci),
+        card("devices::net_4_harts", PCI, pci).smp(4),
+        card("devices::net_mmio_legacy_u74", LEGACY, legacy).board("qemu10-virt-u74"),
+        card("devices::net_mmio_u74", MODERN, modern).board("qemu10-virt-u74"),
+        card("devices::net_pci_u74", PCI, pci).board("qemu10-virt-u74"),
+        // The firmware has set up its disk, which nobody here drives.
+        card("devices::net_uboot", PCI, "wakeful: virtio-blk at 1000*: Wakeful has no driver")
+            .board("qemu-virt-uboot"),
+        card("devices::net_mtu", "-netdev user,id=net", ", MTU 1400")
+            .with("-device virtio-net-pci,netdev=net,romfile=,host_mtu=1400"),
+        card("devices::mixed", PCI, pci)
+            .with("-device virtio-net-pci,romfile= -device virtio-rng-pci")
+            .with("-device virtio-balloon-device -device pcie-root-port"),
+        testsuite("devices::reported", "network-card")
+            .with("-netdev user,id=net -device virtio-rng-device -device virtio-balloon-pci")
+            .with("-device virtio-net-pci,netdev=net,romfile=,disable-modern=on")
+            .with("-device e1000e,romfile=")
+            .sees("wakeful: virtio-rng at 10008000 (virtio-mmio, legacy): gave 32 random bytes")
+            .sees("wakeful: virtio-balloon at 00:01.0 (virtio-pci): Wakeful has no driver for it")
+            .sees("wakeful: virtio-net at 00:02.0 (virtio-pci) is not used: ")
+            .sees("wakeful: PCI device 8086:10d3 at 00:03.0: Wakeful has no driver for it")
+            .sees("Error: \"no network card\"")
+            .exits(exit::MAIN_ERR),
     ]
 }
 

@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod devices;
 mod embassy;
 mod faults;
 mod heap;
@@ -89,6 +90,7 @@ const ASYNC_CASES: &[AsyncCase] = &[
     ("wakers", || Box::pin(tasks::wakers())),
     ("relay", || Box::pin(tasks::relay())),
     ("storm", || Box::pin(tasks::storm())),
+    ("network-card", || Box::pin(devices::network_card())),
 ];
 
 #[wakeful::main]
