@@ -23,7 +23,7 @@ test: ## everything: format, lints, tests on this computer, tests in QEMU
 	@$(READY_TO_TEST) tools/test.sh
 
 bench: ## measure against the limits, then race against the peers on this computer
-	@$(READY) { status=0; cargo wakeful bench || status=1; echo; \
+	@$(READY_TO_TEST) { status=0; cargo wakeful bench || status=1; echo; \
 		cargo run --quiet --release --package wakeful-bench --target host-tuple || status=1; exit $$status; }
 
 fuzz: ## feed broken device trees to the parser, for a minute

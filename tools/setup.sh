@@ -60,12 +60,26 @@ package() {
         debian-qemu) apt-cache show qemu-system-riscv >/dev/null 2>&1 && echo qemu-system-riscv || echo qemu-system-misc ;;
         debian-opensbi) echo opensbi ;;
         debian-u-boot) echo u-boot-qemu ;;
+        debian-ip) echo iproute2 ;;
+        debian-curl | debian-wrk | debian-mosquitto) echo "$2" ;;
+        debian-ab) echo apache2-utils ;;
+        debian-dnsmasq) echo dnsmasq-base ;;
+        # Ubuntu has it as a snap only.
+        debian-chromium) if apt-cache show chromium >/dev/null 2>&1; then echo chromium; fi ;;
         fedora-cc | arch-cc) echo gcc ;;
         fedora-qemu) echo qemu-system-riscv ;;
+        fedora-ip) echo iproute ;;
+        fedora-curl | fedora-wrk | fedora-dnsmasq | fedora-mosquitto | fedora-chromium) echo "$2" ;;
+        fedora-ab) echo httpd-tools ;;
         arch-qemu) echo qemu-system-riscv ;;
         arch-opensbi) echo qemu-system-riscv-firmware ;;
+        arch-ip) echo iproute2 ;;
+        arch-curl | arch-wrk | arch-dnsmasq | arch-mosquitto | arch-chromium) echo "$2" ;;
+        arch-ab) echo apache ;;
         brew-cc) echo gcc ;;
         brew-qemu) echo qemu ;;
+        # The others are for networks that only Linux has.
+        brew-curl | brew-wrk | brew-mosquitto) echo "$2" ;;
     esac
 }
 
@@ -81,13 +95,28 @@ as_root() {
 }
 
 apt_updated=
-apt_install() {
+apt_update() {
     have apt-get && as_root true 2>/dev/null || return 1
     if [ -z "$apt_updated" ]; then
         as_root apt-get -q update >&2 || return 1
         apt_updated=yes
     fi
+}
+
+apt_install() {
+    apt_update || return 1
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" >&2
+}
+
+# What tests on a network need; a test whose part is missing is ignored, with the reason.
+wanted_parts() {
+    have ip || echo ip
+    have curl || echo curl
+    have wrk || echo wrk
+    have ab || echo ab
+    have dnsmasq || echo dnsmasq
+    have mosquitto || echo mosquitto
+    have chromium || echo chromium
 }
 
 missing=$(missing_parts)
@@ -108,6 +137,22 @@ setup: still missing: $(echo $missing), and this script may not install it. Plea
 and repeat.
 END
     exit 1
+fi
+
+# One by one: what a distribution lacks must not keep the rest away.
+if [ "$purpose" = test ]; then
+    wanted=$(wanted_parts)
+    [ -z "$wanted" ] || apt_update || true
+    for part in $wanted; do
+        package=$(package debian "$part")
+        if [ -n "$package" ] && apt_install "$package"; then
+            say "installed $package"
+        else
+            names=
+            for family in debian fedora arch brew; do names="$names $family: $(package $family "$part");"; done
+            say "no $part, so tests that need it will be ignored (packages:$names)"
+        fi
+    done
 fi
 
 # --- Rust for the machine.

@@ -2,7 +2,7 @@
  * A QEMU plugin that counts guest instructions while the guest runs: on all harts together, until
  * two places are reached for the first time, and each time a mark is passed.
  *
- *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR][,mark=0xADDR]...[,firmware=0xADDR]
+ *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR][,mark=0xADDR]...[,firmware=0xADDR][,blocks=FILE]
  *
  * FILE is mapped shared and starts with four counts, 64 bits each, in the byte order of this
  * computer:
@@ -22,6 +22,13 @@
  *     32  atomic read-modify-write instructions (AMO), not counting the firmware's
  *     40  load-reserved (LR), likewise
  *     48  store-conditional (SC), likewise, those that failed included
+ *
+ * The file of `blocks` tells where instructions are executed. It is mapped as well, and is a table of
+ * MOST_BLOCKS entries of two numbers, in no order; unused ones are zero:
+ *
+ *     0   a translated block: the address of its first instruction, times 1024, plus the number of its
+ *         instructions. The upper ten bits of the address are lost; they are equal to the next one
+ *     8   how often it was entered, on all harts
  *
  * Instructions are counted by translated block, when a block is entered: a block that a trap leaves
  * early counts whole. At `from`, `to` and `mark` what is left of the block is taken off again, so
@@ -81,6 +88,11 @@ static struct {
     uint64_t counts[COUNTS];
     struct record records[];
 } *shared; /* the file */
+
+enum { MOST_BLOCKS = 1 << 17, LENGTH_BITS = 10 };
+static struct block {
+    uint64_t key, entered;
+} *blocks; /* the other file, if there is one */
 
 static uint64_t addresses[MARKS]; /* of `from` and `to`; 0: not wanted */
 static uint64_t marks[MOST_MARKS];
@@ -170,12 +182,35 @@ static enum kind kind(uint32_t bits)
     }
 }
 
+static void on_entry(unsigned hart, void *block)
+{
+    (void)hart;
+    __atomic_fetch_add(&((struct block *)block)->entered, 1, __ATOMIC_RELAXED);
+}
+
+/* The entry of a block, which may have been translated before; NULL if the table is full. */
+static struct block *entry(uint64_t address, size_t length)
+{
+    uint64_t key = address << LENGTH_BITS | length;
+    uint64_t hash = key * 0x9e3779b97f4a7c15; /* 2^64 by the golden ratio */
+    for (size_t i = 0; i < MOST_BLOCKS; i++) {
+        struct block *block = &blocks[((hash >> 32) + i) % MOST_BLOCKS];
+        uint64_t found = 0;
+        if (__atomic_compare_exchange_n(&block->key, &found, key, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED) || found == key)
+            return block;
+    }
+    return NULL;
+}
+
 static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
 {
     (void)id;
     size_t length = qemu_plugin_tb_n_insns(block);
     bool is_firmware = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, 0)) < firmware_end;
     qemu_plugin_register_vcpu_tb_exec_cb(block, is_firmware ? on_firmware_block : on_block, NO_REGISTERS, (void *)length);
+    struct block *counted = blocks ? entry(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, 0)), length) : NULL;
+    if (counted)
+        qemu_plugin_register_vcpu_tb_exec_cb(block, on_entry, NO_REGISTERS, counted);
     for (size_t i = 0; i < length; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(block, i);
         uint64_t address = qemu_plugin_insn_vaddr(insn);
@@ -195,9 +230,21 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
     }
 }
 
+/* A file of zeros, shared with who reads it. */
+static void *map(const char *path, size_t size)
+{
+    int file = path ? open(path, O_RDWR | O_CREAT | O_TRUNC, 0644) : -1;
+    if (file < 0 || ftruncate(file, size))
+        return fprintf(stderr, "icount: cannot write %s\n", path ? path : "without out=FILE"), NULL;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED)
+        return perror("icount: mmap"), NULL;
+    return memory;
+}
+
 EXPORT int qemu_plugin_install(plugin_id id, const struct qemu_info *info, int argc, char **argv)
 {
-    const char *path = NULL;
+    const char *path = NULL, *blocks_path = NULL;
     interface = info->interface.newest;
     for (int i = 0; i < argc; i++) {
         if (!strncmp(argv[i], "out=", 4))
@@ -210,16 +257,14 @@ EXPORT int qemu_plugin_install(plugin_id id, const struct qemu_info *info, int a
             marks[mark_count++] = strtoull(argv[i] + 5, NULL, 0);
         else if (!strncmp(argv[i], "firmware=", 9))
             firmware_end = strtoull(argv[i] + 9, NULL, 0);
+        else if (!strncmp(argv[i], "blocks=", 7))
+            blocks_path = argv[i] + 7;
         else
-            return fprintf(stderr, "icount: unknown argument %s; there are out=, from=, to=, firmware=, and mark= up to %d times\n", argv[i], MOST_MARKS), -1;
+            return fprintf(stderr, "icount: unknown argument %s; there are out=, from=, to=, firmware=, blocks=, and mark= up to %d times\n", argv[i], MOST_MARKS), -1;
     }
     size_t size = sizeof *shared + (mark_count ? MOST_RECORDS * sizeof(struct record) : 0);
-    int file = path ? open(path, O_RDWR | O_CREAT | O_TRUNC, 0644) : -1;
-    if (file < 0 || ftruncate(file, size))
-        return fprintf(stderr, "icount: cannot write %s\n", path ? path : "without out=FILE"), -1;
-    shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (shared == MAP_FAILED)
-        return perror("icount: mmap"), -1;
+    if (!(shared = map(path, size)) || (blocks_path && !(blocks = map(blocks_path, MOST_BLOCKS * sizeof *blocks))))
+        return -1;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
     return 0;
 }

@@ -7,14 +7,16 @@
 
 mod baseline;
 mod hello;
+mod http;
 mod idle;
+mod least;
 mod limits;
 mod million;
 mod rows;
 mod table;
 mod throughput;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use self::baseline::Baseline;
 use self::rows::Build;
@@ -25,6 +27,7 @@ use crate::machine;
 pub(crate) fn run(update: bool) -> Result<i32> {
     machine::end_all_on_interrupt()?;
     let mut measured = Baseline::of_this_compiler()?;
+    let before = Baseline::read();
 
     let mut machine = hello::measure()?;
     machine.push(million::measure()?);
@@ -33,6 +36,18 @@ pub(crate) fn run(update: bool) -> Result<i32> {
     machine.extend(throughput::measure()?);
     print!("{}", table::of_machine(&machine));
     let mut missed = machine.iter().any(|row| row.value > row.gate);
+
+    match http::unavailable()? {
+        None => {
+            let rows = http::measure()?;
+            http::remember(&rows, &mut measured);
+            missed |= show_http(&rows);
+        }
+        Some(reason) => {
+            println!("\nhttp is not measured: {reason}");
+            before.iter().for_each(|before| measured.take(http::GROUP, before));
+        }
+    }
 
     for build in Build::ALL {
         let rows = rows::measure(build)?;
@@ -52,7 +67,22 @@ pub(crate) fn run(update: bool) -> Result<i32> {
         println!("\nwritten: {}", baseline::file().display());
         return Ok(missed.into());
     }
-    let comparison = Baseline::read()?.compare(&measured);
+    let comparison = before?.compare(&measured);
     print!("\n{comparison}");
     Ok((missed || comparison.regressed()).into())
+}
+
+/// Measures the web server only, and compares with nothing but the limits.
+pub(crate) fn run_http() -> Result<i32> {
+    machine::end_all_on_interrupt()?;
+    if let Some(reason) = http::unavailable()? {
+        bail!("{reason}");
+    }
+    Ok(show_http(&http::measure()?).into())
+}
+
+/// Prints the table, and returns whether a gate is missed.
+fn show_http(rows: &[http::Measured]) -> bool {
+    print!("\n{}", table::of_http(rows));
+    rows.iter().any(|rows| rows.row.value > rows.row.gate)
 }

@@ -2,16 +2,20 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::board::Board;
 use crate::case::{Case, End};
+use crate::client::Site;
 use crate::console::Console;
 use crate::expect::Progress;
 use crate::machine::Machine;
+use crate::namespace::{self, Ipv6};
+use crate::network::{Address, Link, Network};
+use crate::program;
 use crate::qemu::CommandLine;
 use crate::scratch::Scratch;
 
@@ -31,16 +35,48 @@ pub(crate) struct Attempt {
     pub(crate) verdict: Result<(), String>,
 }
 
+/// Why this computer cannot play the network of the case, or has no such clients.
+pub(crate) fn unavailable(case: &Case) -> Option<String> {
+    let network = case.options.network?;
+    let mut programs: Vec<&str> =
+        case.clients.iter().flat_map(|client| client.needs().iter().copied()).collect();
+    programs.extend(needs_dnsmasq(network).then_some(namespace::DNSMASQ));
+    let no_tap = || (network.link == Link::Tap).then(namespace::unavailable).flatten();
+    program::missing(&programs).or_else(no_tap)
+}
+
+fn needs_dnsmasq(network: Network) -> bool {
+    network.link == Link::Tap && network.address == Address::Dhcp
+}
+
 /// Boots `elf` as the case says. An error means that there was no machine to watch.
 pub(crate) fn attempt(case: &Case, elf: &Path) -> Result<Attempt> {
+    match case.options.network {
+        Some(network) if network.link == Link::Tap => {
+            namespace::inside(Ipv6::On, || attempt_here(case, elf))
+        }
+        _ => attempt_here(case, elf),
+    }
+}
+
+/// In the namespace of this thread.
+fn attempt_here(case: &Case, elf: &Path) -> Result<Attempt> {
+    let mut case = case.clone();
+    case.options.network = case.options.network.map(Network::settled).transpose()?;
     let board = Board::find(case.board)?;
     let scratch = Scratch::new(case.name)?;
-    let line = command_line(case, &board, elf, scratch.path())?;
-    let (console, verdict) = watch(case, elf, &line)?;
+    let line = command_line(&case, &board, elf, scratch.path())?;
+    let dnsmasq = case.options.network.is_some_and(needs_dnsmasq);
+    let _dnsmasq = dnsmasq.then(|| namespace::dnsmasq(scratch.path())).transpose()?;
+    let (console, verdict) = watch(&case, elf, &line, scratch.path())?;
     if verdict.is_err() {
         scratch.keep(); // The command line names files in it.
     }
-    Ok(Attempt { command_line: line.to_string(), console, verdict })
+    let mut command_line = line.to_string();
+    if case.options.network.is_some_and(|network| network.link == Link::Tap) {
+        command_line = format!("{}\n{command_line}", namespace::by_hand());
+    }
+    Ok(Attempt { command_line, console, verdict })
 }
 
 fn command_line(case: &Case, board: &Board, elf: &Path, folder: &Path) -> Result<CommandLine> {
@@ -55,51 +91,132 @@ fn command_line(case: &Case, board: &Board, elf: &Path, folder: &Path) -> Result
     CommandLine::new(board, &prepared.elf, &options, folder)
 }
 
+/// What happens while a machine runs.
+enum Event {
+    Printed(Vec<u8>),
+    /// Nothing more will be printed.
+    Closed,
+    /// The clients are done.
+    Clients(Result<(), String>),
+}
+
 /// Runs the machine to its end. Returns its console, and what was wrong.
-fn watch(case: &Case, elf: &Path, line: &CommandLine) -> Result<(String, Result<(), String>)> {
+fn watch(
+    case: &Case,
+    elf: &Path,
+    line: &CommandLine,
+    folder: &Path,
+) -> Result<(String, Result<(), String>)> {
     let limit = case.deadline.mul_f64(scale()?);
     let deadline = Instant::now() + limit;
     let (mut machine, mut keyboard, output) = Machine::start_captured(line)?;
-    let output = pieces(output);
+    let (sender, events) = mpsc::channel();
+    let printing = sender.clone();
+    std::thread::spawn(move || {
+        read_pieces(output, |piece| printing.send(Event::Printed(piece)).is_ok());
+        printing.send(Event::Closed)
+    });
+    let mut clients = Clients::of(case, folder, sender);
     let mut console = Console::of(elf);
     let mut shown = Vec::new();
     let mut text = String::new();
     let mut progress = Progress::new(&case.script);
     let ending = loop {
-        match output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(piece) => console.feed(&piece, &mut shown),
-            Err(RecvTimeoutError::Disconnected) => break Ending::Exited(machine.wait()?),
-            Err(RecvTimeoutError::Timeout) => break Ending::TimedOut(limit),
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Printed(piece)) => console.feed(&piece, &mut shown),
+            Ok(Event::Closed) => break Ending::Exited(machine.wait()?),
+            Ok(Event::Clients(Ok(()))) => clients = Clients::Done,
+            Ok(Event::Clients(Err(reason))) => break Ending::Discontent(reason),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                break Ending::TimedOut(limit);
+            }
         }
         text.push_str(&String::from_utf8_lossy(&shown));
         shown.clear();
         let typed = progress.advance(&text);
         // A machine that has just ended cannot be typed at; that it ended is seen in a moment.
         _ = keyboard.write_all(typed.as_bytes());
+        if let Some(address) = console.serving() {
+            clients = clients.started(address);
+        }
         match console.halted() {
             Some(code) => break Ending::Exited(code),
-            None if case.end == End::Seen && progress.complete() => break Ending::Seen,
+            None if case.end == End::Seen && progress.complete() && clients.done() => {
+                break Ending::Seen;
+            }
             None if text.len() > MOST_TEXT => break Ending::TooLong,
             None => {}
         }
     };
     machine.end();
-    let verdict = judge(case, ending, &progress, &text);
+    let verdict = judge(case, ending, clients.done(), &progress, &text);
     Ok((text, verdict))
 }
 
+/// How far the clients are.
+enum Clients<'a> {
+    /// They wait for the machine to say where it serves.
+    Waiting {
+        case: &'a Case,
+        network: Network,
+        folder: &'a Path,
+        events: Sender<Event>,
+    },
+    Running,
+    Done,
+}
+
+impl<'a> Clients<'a> {
+    fn of(case: &'a Case, folder: &'a Path, events: Sender<Event>) -> Self {
+        match case.options.network {
+            Some(network) if !case.clients.is_empty() => {
+                Self::Waiting { case, network, folder, events }
+            }
+            _ => Self::Done,
+        }
+    }
+
+    /// In a thread of their own, as the console must be watched as well.
+    fn started(self, address: std::net::SocketAddr) -> Self {
+        let Self::Waiting { case, network, folder, events } = self else { return self };
+        let site = Site { address: network.reached(address), folder: folder.into() };
+        let clients = case.clients.clone();
+        std::thread::spawn(move || {
+            let result = clients.iter().try_for_each(|client| client.visit(&site));
+            events.send(Event::Clients(result.map_err(|error| format!("{error:#}"))))
+        });
+        Self::Running
+    }
+
+    fn done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
 /// Why a machine is no longer watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Ending {
     Exited(i32),
     Seen,
     TimedOut(Duration),
     TooLong,
+    /// A client is not content with it.
+    Discontent(String),
 }
 
-fn judge(case: &Case, ending: Ending, progress: &Progress<'_>, text: &str) -> Result<(), String> {
+fn judge(
+    case: &Case,
+    ending: Ending,
+    clients_done: bool,
+    progress: &Progress<'_>,
+    text: &str,
+) -> Result<(), String> {
     let script = progress.verdict(text).map_err(|mismatch| mismatch.to_string());
     let end = match (ending, case.end) {
+        (Ending::Discontent(reason), _) => Err(reason),
+        (Ending::Exited(code), End::Exit(expected)) if code == expected && !clients_done => {
+            Err("ended before its clients were done".into())
+        }
         (Ending::Exited(code), End::Exit(expected)) if code == expected => Ok(()),
         (Ending::Seen, End::Seen) => Ok(()),
         (Ending::Exited(code), End::Exit(expected)) => {
@@ -122,17 +239,20 @@ fn judge(case: &Case, ending: Ending, progress: &Progress<'_>, text: &str) -> Re
 }
 
 /// Reads in a thread of its own, so that the reader's owner can keep an eye on the time.
-pub(crate) fn pieces(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+pub(crate) fn pieces(output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = output.read(&mut bytes) {
-            if sender.send(bytes[..count].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
+    std::thread::spawn(move || read_pieces(output, |piece| sender.send(piece).is_ok()));
     receiver
+}
+
+/// Reads until the end, or until `taken` no longer wants to.
+fn read_pieces(mut output: impl Read, mut taken: impl FnMut(Vec<u8>) -> bool) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = output.read(&mut bytes) {
+        if !taken(bytes[..count].to_vec()) {
+            break;
+        }
+    }
 }
 
 fn scale() -> Result<f64> {
@@ -145,12 +265,13 @@ fn scale() -> Result<f64> {
 mod tests {
     use super::*;
     use crate::case::{Image, exit};
+    use crate::client;
     use crate::workspace::Profile;
 
     fn judged(case: &Case, ending: Ending, text: &str) -> Result<(), String> {
         let mut progress = Progress::new(&case.script);
         progress.advance(text);
-        judge(case, ending, &progress, text)
+        judge(case, ending, case.clients.is_empty(), &progress, text)
     }
 
     #[test]
@@ -173,5 +294,16 @@ mod tests {
         let case = Case::new("x", Image::Package("x", Profile::Dev)).sees("up").ends_when_seen();
         assert_eq!(judged(&case, Ending::Seen, "up"), Ok(()));
         assert!(judged(&case, Ending::Exited(0), "up").unwrap_err().contains("too early"));
+    }
+
+    #[test]
+    fn clients_must_be_done_and_content() {
+        let image = Image::Package("x", Profile::Dev);
+        let case = Case::new("x", image).client(client::get("/", 200, ""));
+        let early = judged(&case, Ending::Exited(0), "").unwrap_err();
+        assert!(early.contains("before its clients"), "{early}");
+        let why = || Ending::Discontent("why".into());
+        assert_eq!(judged(&case, why(), ""), Err("why".into()));
+        assert_eq!(judged(&case.sees("up"), why(), "").unwrap_err(), "why; never printed: \"up\"");
     }
 }

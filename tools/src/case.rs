@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::board;
+use crate::client::Client;
 use crate::expect::Script;
+use crate::network::Network;
 use crate::qemu::Options;
 use crate::tree::Tree;
 use crate::workspace::Profile;
@@ -17,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) options: Options,
     pub(crate) tree: Option<Tree>,
     pub(crate) script: Script,
+    /// What this computer does with the machine, one after the other, once it says that it serves.
+    pub(crate) clients: Vec<Client>,
     pub(crate) end: End,
     pub(crate) deadline: Duration,
 }
@@ -58,6 +62,7 @@ impl Case {
             options: Options::default(),
             tree: None,
             script: Script::default(),
+            clients: Vec::new(),
             end: End::Exit(exit::SUCCESS),
             deadline: Duration::from_secs(60),
         }
@@ -130,13 +135,25 @@ impl Case {
         self
     }
 
+    /// The machine has a network card, which is plugged in. Without this it has none.
+    pub(crate) fn network(mut self, network: Network) -> Self {
+        self.options.network = Some(network);
+        self
+    }
+
+    /// Once the machine has said where it serves, this client must be content with it.
+    pub(crate) fn client(mut self, client: Client) -> Self {
+        self.clients.push(client);
+        self
+    }
+
     /// The machine ends with `code`.
     pub(crate) fn exits(mut self, code: i32) -> Self {
         self.end = End::Exit(code);
         self
     }
 
-    /// The machine does not end: the test does, when it has seen everything.
+    /// The machine does not end: the test does, when it has seen everything and its clients are done.
     pub(crate) fn ends_when_seen(mut self) -> Self {
         self.end = End::Seen;
         self

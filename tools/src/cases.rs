@@ -3,6 +3,8 @@
 //! The guest of most cases is the package `testsuite`: its boot argument `case=NAME` selects what
 //! it does.
 
+mod net;
+
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
 use crate::case::{Case, Image, exit};
@@ -26,6 +28,7 @@ pub(crate) fn all() -> Vec<Case> {
         other_machines(),
         trees(),
         strangers(),
+        net::all(),
     ]
     .into_iter()
     .flatten()

@@ -13,10 +13,12 @@
 //! appears as it is typed.
 //!
 //! On a machine that cannot end its own emulator, the kernel's last line says
-//! `wakeful: halted, exit code N`.
+//! `wakeful: halted, exit code N`. A machine that serves says where, once: `http://ADDRESS:PORT`.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
+use crate::network;
 use crate::symbols::{Frame, Symbols};
 
 /// A longer line is no line of a report; what is beyond is not looked at.
@@ -29,12 +31,14 @@ pub(crate) struct Console<'a> {
     /// The exit code on the line that is ending.
     farewell: Option<i32>,
     halted: bool,
+    serving: Option<SocketAddr>,
 }
 
 impl<'a> Console<'a> {
     /// A console whose addresses are looked up by `name`.
     pub(crate) fn new(name: impl FnMut(u64) -> Vec<Frame> + Send + 'a) -> Self {
-        Self { name: Box::new(name), line: Vec::new(), farewell: None, halted: false }
+        let name = Box::new(name);
+        Self { name, line: Vec::new(), farewell: None, halted: false, serving: None }
     }
 
     /// A console of a machine that runs this ELF file. The file is read when the first address
@@ -65,6 +69,11 @@ impl<'a> Console<'a> {
         self.farewell.filter(|_| self.halted)
     }
 
+    /// The address at which the machine serves, if it has said so.
+    pub(crate) fn serving(&self) -> Option<SocketAddr> {
+        self.serving
+    }
+
     fn end_line(&mut self, out: &mut Vec<u8>) {
         if let Ok(line) = std::str::from_utf8(&self.line) {
             if let Some(address) = address_to_look_up(line) {
@@ -72,6 +81,7 @@ impl<'a> Console<'a> {
             } else if let Some(code) = line.strip_prefix("wakeful: halted, exit code ") {
                 self.farewell = code.parse().ok();
             }
+            self.serving = self.serving.or_else(|| network::serving(line));
         }
         self.line.clear();
     }
@@ -146,6 +156,15 @@ mod tests {
             console.feed(piece, &mut out);
             assert_eq!(out, piece);
         }
+    }
+
+    #[test]
+    fn address_is_that_of_the_first_line_that_has_one() {
+        let mut console = Console::new(name);
+        console.feed(b"up\r\nserving http://10.0.2.15:80/", &mut Vec::new());
+        assert_eq!(console.serving(), None);
+        console.feed(b"\r\nsee http://10.0.2.2:81\r\n", &mut Vec::new());
+        assert_eq!(console.serving(), "10.0.2.15:80".parse().ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Counting guest instructions: the QEMU plugin `tools/icount/icount.c`, compiled when needed.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,6 +41,17 @@ pub(crate) struct Mark {
     pub(crate) sc: u64,
 }
 
+/// Instructions that are always executed one after the other, as QEMU translates them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Block {
+    /// Of the first one.
+    pub(crate) address: u64,
+    pub(crate) instructions: u64,
+}
+
+/// Bits of a block's key that tell its length.
+const LENGTH_BITS: u32 = 10;
+
 impl Plugin {
     /// Compiles the plugin unless there is one that is newer than its source.
     pub(crate) fn build(board: &Board) -> Result<Self> {
@@ -75,9 +87,37 @@ impl Plugin {
     }
 }
 
+/// The same, and how often each block is entered into the file `blocks`.
+pub(crate) fn with_blocks([plugin, places]: [String; 2], blocks: &Path) -> [String; 2] {
+    [plugin, format!("{places},blocks={}", blocks.display())]
+}
+
+/// How often each block has been entered so far.
+pub(crate) fn blocks(file: &Path) -> Result<HashMap<Block, u64>> {
+    let words = words(file)?;
+    let entries = words.as_chunks().0.iter().filter(|&&[key, _]| key != 0);
+    let block = |key: u64| Block {
+        address: (key as i64 >> LENGTH_BITS) as u64,
+        instructions: key % (1 << LENGTH_BITS),
+    };
+    let blocks: HashMap<_, _> = entries.map(|&[key, entered]| (block(key), entered)).collect();
+    if blocks.len() == words.len() / 2 {
+        bail!("there are more blocks than the {} that the plugin keeps", blocks.len());
+    }
+    Ok(blocks)
+}
+
 /// Instructions so far, of a machine that may still be running.
 pub(crate) fn total(out: &Path) -> Result<u64> {
     words(out)?.first().copied().with_context(|| format!("{} is too short", out.display()))
+}
+
+/// Instructions before the place `from`.
+pub(crate) fn before(out: &Path) -> Result<u64> {
+    match words(out)?[..] {
+        [_total, from, ..] if from > 0 => Ok(from),
+        _ => bail!("the machine did not come to the first mark"),
+    }
 }
 
 /// Each time that a hart came to a mark, in order.
@@ -157,6 +197,18 @@ mod tests {
         assert_eq!(written(&file, marks).unwrap(), [mark]);
         let too_many = [9, 0, 0, 2, 3, 0, 100, 0, 4, 2, 1];
         assert!(written(&too_many, marks).unwrap_err().to_string().contains("2 marks"));
+    }
+
+    #[test]
+    fn blocks_have_address_and_length() {
+        let block = |address, instructions| Block { address, instructions };
+        let (high, low) = (block(0xffff_ffff_8020_0004, 3), block(0x8000_0000, 512));
+        let key = |block: Block| block.address << LENGTH_BITS | block.instructions;
+        let file = [0, 0, key(high), 7, key(low), 1];
+        assert_eq!(written(&file, blocks).unwrap(), HashMap::from([(high, 7), (low, 1)]));
+        assert!(written(&file[2..], blocks).unwrap_err().to_string().contains("more blocks"));
+        let args = with_blocks(["a".into(), "b".into()], Path::new("c"));
+        assert_eq!(args, ["a", "b,blocks=c"]);
     }
 
     #[test]

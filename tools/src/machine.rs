@@ -1,6 +1,6 @@
-//! Running machines: QEMU processes, none of which outlives the tool.
+//! Running machines: QEMU processes, none of which outlives the tool; nor do the programs beside them.
 //!
-//! Every machine is registered while it runs. It is ended when its owner drops it, and when the
+//! Every process is registered while it runs. It is ended when its owner drops it, and when the
 //! tool is interrupted by Ctrl-C, SIGTERM or SIGHUP: see [`end_all_on_interrupt`].
 
 use std::io::{BufRead, BufReader, IsTerminal, PipeReader};
@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use crate::qemu::CommandLine;
 use crate::scratch;
 
-/// How long QEMU may take to put the terminal in order and leave after it was asked to.
+/// How long a process may take to put the terminal in order and leave after it was asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The exit code of a program that Ctrl-C ended.
@@ -25,9 +25,12 @@ const INTERRUPT_CODE: i32 = 130;
 static RUNNING: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// A program that runs. Dropping it ends it.
+pub(crate) struct Process(Arc<Mutex<Child>>);
+
 /// A machine that has been switched on. Dropping it switches it off.
 pub(crate) struct Machine {
-    child: Arc<Mutex<Child>>,
+    qemu: Process,
     /// Passes on what QEMU has to say.
     relay: Option<JoinHandle<()>>,
 }
@@ -59,53 +62,73 @@ impl Machine {
         Ok((machine, input.expect("stdin is a pipe"), output))
     }
 
-    fn start(mut command: Command) -> Result<(Self, Option<ChildStdin>)> {
-        let mut running = lock(&RUNNING);
-        let program = command.get_program().to_owned();
-        let mut child =
-            command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let input = child.stdin.take();
-        let child = Arc::new(Mutex::new(child));
-        running.retain(|machine| machine.strong_count() > 0);
-        running.push(Arc::downgrade(&child));
-        Ok((Self { child, relay: None }, input))
+    fn start(command: Command) -> Result<(Self, Option<ChildStdin>)> {
+        let qemu = Process::start(command)?;
+        let input = lock(&qemu.0).stdin.take();
+        Ok((Self { qemu, relay: None }, input))
     }
 
     /// Waits for QEMU to end and returns its exit code. Never returns in a tool that has been
     /// interrupted.
     pub(crate) fn wait(&mut self) -> Result<i32> {
-        let status = loop {
-            if let Some(status) = status_within(&self.child, PATIENCE)? {
-                break status;
-            }
-        };
+        let code = self.qemu.wait()?;
         if let Some(relay) = self.relay.take() {
             _ = relay.join();
         }
+        Ok(code)
+    }
+
+    /// Whether QEMU has ended by itself.
+    pub(crate) fn has_ended(&self) -> Result<bool> {
+        Ok(status_within(&self.qemu.0, Duration::ZERO)?.is_some())
+    }
+
+    /// Ends QEMU if it still runs.
+    pub(crate) fn end(&self) {
+        end(&self.qemu.0);
+    }
+}
+
+impl Process {
+    /// Starts a program.
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        let mut running = lock(&RUNNING);
+        let program = command.get_program().to_owned();
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let child = Arc::new(Mutex::new(child));
+        running.retain(|child| child.strong_count() > 0);
+        running.push(Arc::downgrade(&child));
+        Ok(Self(child))
+    }
+
+    /// Waits for it to end and returns its exit code. Never returns in a tool that has been
+    /// interrupted.
+    pub(crate) fn wait(&mut self) -> Result<i32> {
+        let status = loop {
+            if let Some(status) = status_within(&self.0, PATIENCE)? {
+                break status;
+            }
+        };
         while INTERRUPTED.load(Ordering::SeqCst) {
             std::thread::park(); // The thread that handles the interrupt ends the tool.
         }
         Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
     }
-
-    /// Ends QEMU if it still runs.
-    pub(crate) fn end(&self) {
-        end(&self.child);
-    }
 }
 
-impl Drop for Machine {
+impl Drop for Process {
     fn drop(&mut self) {
-        self.end();
+        end(&self.0);
     }
 }
 
-/// From now on an interrupt ends all machines and then the tool, with one line and exit code 130.
+/// From now on an interrupt ends all processes and then the tool, with one line and exit code 130.
 pub(crate) fn end_all_on_interrupt() -> Result<()> {
     let terminal = terminal_settings();
     ctrlc::set_handler(move || {
         INTERRUPTED.store(true, Ordering::SeqCst);
-        // Held to the end: a machine that is about to be started must not slip through.
+        // Held to the end: one that is about to be started must not slip through.
         let running = lock(&RUNNING);
         running.iter().filter_map(Weak::upgrade).for_each(|child| end(&child));
         if let Some(settings) = &terminal {
@@ -127,7 +150,7 @@ fn terminal_settings() -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Asks QEMU to leave, which lets it restore the terminal, and insists if it does not.
+/// Asks the program to leave, which lets QEMU restore the terminal, and insists if it does not.
 fn end(child: &Mutex<Child>) {
     let still_runs = |child: &Mutex<Child>| matches!(lock(child).try_wait(), Ok(None));
     if !still_runs(child) {
@@ -146,7 +169,7 @@ fn end(child: &Mutex<Child>) {
 fn status_within(child: &Mutex<Child>, patience: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + patience;
     loop {
-        if let Some(status) = lock(child).try_wait().context("cannot ask how QEMU ended")? {
+        if let Some(status) = lock(child).try_wait().context("cannot ask how a program ended")? {
             return Ok(Some(status));
         }
         if Instant::now() >= deadline {

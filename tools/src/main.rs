@@ -3,18 +3,28 @@
 //! Each module owns one idea; its head says which. From the command line inwards: [`run`] boots an
 //! image for the user, on top of [`board`] (what a machine is), [`qemu`] (how QEMU is told),
 //! [`machine`] (the running process), [`console`] and [`symbols`] (what is shown of its output) and
-//! [`image`] (what an ELF file loads). [`suite`] runs the [`cases`], [`bench`] measures.
+//! [`image`] (what an ELF file loads). A machine may be on a [`network`], perhaps in a [`namespace`]
+//! of its own, and be visited by [`client`]s or put under [`load`]. [`suite`] runs the [`cases`],
+//! [`bench`] and [`profile`] measure.
 
 mod bench;
 mod board;
 mod boot;
 mod case;
 mod cases;
+mod client;
 mod console;
+mod counted;
 mod expect;
+mod http;
 mod icount;
 mod image;
+mod load;
 mod machine;
+mod namespace;
+mod network;
+mod profile;
+mod program;
 mod qemu;
 mod run;
 mod scratch;
@@ -33,6 +43,7 @@ use clap::{Parser, Subcommand};
 
 use crate::console::Console;
 use crate::image::Elf;
+use crate::profile::ProfileArgs;
 use crate::run::RunArgs;
 use crate::workspace::Profile;
 
@@ -70,7 +81,12 @@ enum Action {
         /// Accept what is measured now: write it to tools/baseline.toml
         #[arg(long)]
         update: bool,
+        /// Only the web server, and only against its limits
+        #[arg(long, conflicts_with = "update")]
+        http: bool,
     },
+    /// Show which functions of a web server the instructions of a request are spent in
+    Profile(ProfileArgs),
     /// Make the flat image that boot loaders take (U-Boot: booti)
     Image {
         /// An image for riscv64, as cargo builds it
@@ -122,11 +138,13 @@ fn perform(action: Action) -> Result<i32> {
                     )?,
             };
             let profile = if debug { Profile::Dev } else { Profile::Release };
-            run::boot(&workspace::build(&app, profile)?, &args)
+            run::boot(&workspace::build(&app, profile)?, args)
         }
-        Action::Exec { elf, args } => run::boot(&elf, &args),
+        Action::Exec { elf, args } => run::boot(&elf, args),
         Action::Test(args) => suite::run(&args),
-        Action::Bench { update } => bench::run(update),
+        Action::Bench { http: true, .. } => bench::run_http(),
+        Action::Bench { update, .. } => bench::run(update),
+        Action::Profile(args) => profile::run(&args),
         Action::Image { elf, output } => {
             let flat = with_elf(&elf, |elf| elf.flat())?;
             std::fs::write(&output, flat)

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::board::{Board, Boot};
 use crate::image::Elf;
+use crate::network::Network;
+use crate::program::on_path;
 use crate::workspace;
 
 /// What the user may change about a machine.
@@ -32,6 +34,10 @@ pub(crate) struct Options {
     /// image's header says, 2 MiB]
     #[arg(skip)]
     pub(crate) text_offset: Option<u64>,
+
+    /// What the machine is plugged into.
+    #[arg(skip)]
+    pub(crate) network: Option<Network>,
 
     /// More arguments for QEMU, after `--`
     #[arg(last = true, value_name = "QEMU ARGS")]
@@ -60,7 +66,12 @@ impl CommandLine {
         line.arg("-m").arg(options.memory.as_ref().unwrap_or(&qemu.memory));
         // Console on stdin and stdout, without QEMU's monitor: Ctrl-C then ends QEMU.
         line.arg("-display").arg("none").arg("-monitor").arg("none").arg("-serial").arg("stdio");
-        let append = options.append.as_deref().unwrap_or_default();
+        // The words of the network come first: behind `--` they would be the application's.
+        let network = options.network.map(Network::boot_args);
+        let words =
+            [network.as_deref().unwrap_or_default(), options.append.as_deref().unwrap_or_default()];
+        let append = &words.join(" ");
+        let append = append.trim();
         match (board.boot, &qemu.u_boot) {
             (Boot::Uboot, Some(u_boot)) => {
                 if !u_boot.exists() {
@@ -78,6 +89,12 @@ impl CommandLine {
                     line.arg("-append").arg(append);
                 }
             }
+        }
+        if let Some(network) = options.network {
+            let nic = network.nic.or(qemu.nic);
+            let nic =
+                nic.with_context(|| format!("the board {} has no network card", board.name))?;
+            line.args.extend(network.qemu_args(nic).into_iter().map(OsString::from));
         }
         line.args.extend(qemu.args.iter().chain(&options.extra).map(OsString::from));
         Ok(line)
@@ -213,7 +230,8 @@ impl Installation {
         number.with_context(|| format!("`{program} --version` names no version: {text:?}"))
     }
 
-    fn command_line(self) -> CommandLine {
+    /// Its command line, without arguments of a machine.
+    pub(crate) fn command_line(self) -> CommandLine {
         let mut line =
             CommandLine { program: self.program, args: Vec::new(), environment: Vec::new() };
         if let Some(folder) = self.unpacked {
@@ -223,11 +241,6 @@ impl Installation {
         }
         line
     }
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 #[cfg(test)]
@@ -259,6 +272,25 @@ mod tests {
             .to_string();
         assert!(line.contains(" -smp 3 -m 128M "), "{line}");
         assert!(line.ends_with(" -kernel x.elf -append 'a b' -d"), "{line}");
+    }
+
+    #[test]
+    fn networks_come_with_card_and_boot_arguments() {
+        let line = |board: &str| {
+            let network = Some(Network::tap());
+            let options =
+                Options { append: Some("-- case=x".into()), network, ..Options::default() };
+            let board = Board::find(board).unwrap();
+            CommandLine::new(&board, Path::new("x.elf"), &options, Path::new("disk"))
+        };
+        let text = line("qemu-virt").unwrap().to_string();
+        assert!(
+            text.contains("-append 'ip=10.0.2.15/24 gw=10.0.2.2 dns=10.0.2.2 -- case=x'"),
+            "{text}"
+        );
+        assert!(text.contains("-device virtio-net-device,netdev=net0"), "{text}");
+        let message = line("qemu-sifive-u").unwrap_err().to_string();
+        assert!(message.contains("qemu-sifive-u has no network card"), "{message}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::board::{self, Board};
 use crate::console::Console;
 use crate::machine::{self, Machine};
+use crate::network::{Network, NetworkArgs};
 use crate::qemu::{CommandLine, Options, quoted};
 use crate::scratch::Scratch;
 use crate::workspace;
@@ -23,6 +24,9 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     options: Options,
 
+    #[command(flatten)]
+    network: NetworkArgs,
+
     /// Print QEMU's command line instead of running it
     #[arg(long)]
     print: bool,
@@ -33,10 +37,13 @@ pub(crate) struct RunArgs {
 }
 
 /// Boots the ELF file and returns the machine's exit code.
-pub(crate) fn boot(elf: &Path, args: &RunArgs) -> Result<i32> {
+pub(crate) fn boot(elf: &Path, mut args: RunArgs) -> Result<i32> {
     let elf = std::path::absolute(elf)?;
     elf.metadata().with_context(|| format!("cannot read {}", elf.display()))?;
     let board = Board::find(&args.board)?;
+    let network = args.network.network(board.qemu.nic, &args.options.extra)?;
+    args.options.network = network;
+    let args = &args;
     if args.print {
         // The command is for later: what it reads must stay.
         let disk = workspace::work_folder()?.join("disk");
@@ -55,7 +62,7 @@ pub(crate) fn boot(elf: &Path, args: &RunArgs) -> Result<i32> {
     machine::end_all_on_interrupt()?;
     let (mut machine, output) = Machine::start_interactive(&line)?;
     let mut console = Console::of(&elf);
-    pass_through(output, &mut console, &mut std::io::stdout().lock())?;
+    pass_through(output, &mut console, network, &mut std::io::stdout().lock())?;
     if let Some(code) = console.halted() {
         machine.end();
         return Ok(code);
@@ -71,10 +78,12 @@ fn command_line(board: &Board, elf: &Path, args: &RunArgs, disk: &Path) -> Resul
     Ok(line)
 }
 
-/// Copies the console to stdout until the machine ends or says that it has halted.
+/// Copies the console to stdout until the machine ends or says that it has halted. Once it says that
+/// it serves, tells where that is for this computer.
 fn pass_through(
     mut output: impl Read,
     console: &mut Console<'_>,
+    mut network: Option<Network>,
     to: &mut impl Write,
 ) -> Result<()> {
     let mut bytes = [0; 4096];
@@ -86,6 +95,12 @@ fn pass_through(
         }
         write_patiently(to, &shown).context("cannot write the machine's console")?;
         shown.clear();
+        if let Some(address) = console.serving()
+            && let Some(network) = network.take()
+        {
+            let here = format!("wakeful: open http://{}/\r\n", network.reached(address));
+            write_patiently(to, here.as_bytes())?;
+        }
     }
     Ok(())
 }
@@ -164,8 +179,19 @@ mod tests {
         let mut console = Console::new(|_| Vec::new());
         let text = b"wakeful: halted, exit code 5\n";
         let mut shown = Vec::new();
-        pass_through(text.chain(std::io::repeat(b'x')), &mut console, &mut shown).unwrap();
+        pass_through(text.chain(std::io::repeat(b'x')), &mut console, None, &mut shown).unwrap();
         assert!(shown.starts_with(text));
         assert_eq!(console.halted(), Some(5));
+    }
+
+    #[test]
+    fn address_for_the_browser_is_told_once() {
+        let network = Network::user().settled().unwrap();
+        let text = b"serving http://10.0.2.15:80/\nserving http://10.0.2.15:80/\n";
+        let mut shown = Vec::new();
+        pass_through(&text[..], &mut Console::new(|_| Vec::new()), Some(network), &mut shown)
+            .unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown.matches("wakeful: open http://127.0.0.1:").count(), 1, "{shown}");
     }
 }

@@ -81,6 +81,9 @@ fn perform(case: &Case, images: &Images) -> Result<Completion, Failed> {
     if let Some(reason) = qemu::unavailable(&board) {
         return Ok(Completion::ignored_with(reason.replace('\n', "; ")));
     }
+    if let Some(reason) = boot::unavailable(case) {
+        return Ok(Completion::ignored_with(reason.replace('\n', "; ")));
+    }
     let attempt = boot::attempt(case, images.file(&case.image)?).map_err(failed)?;
     attempt.verdict.map(|()| Completion::Completed).map_err(|reason| {
         let mut report = format!("{reason}\n\n{}\n\n", attempt.command_line);

@@ -20,6 +20,7 @@ struct Piece {
     physical: u64,
     linked: u64,
     size: u64,
+    contents: Vec<u8>,
 }
 
 /// One function at an address. Inlining puts several at the same address.
@@ -41,6 +42,7 @@ impl Symbols {
             physical: segment.physical,
             linked: segment.virtual_address,
             size: segment.memory_size,
+            contents: segment.contents.to_vec(),
         });
         Ok(Self { loader, functions: elf.functions(), pieces: pieces.collect() })
     }
@@ -69,6 +71,18 @@ impl Symbols {
             found.push(Frame { function: without_hash(&name).to_owned(), location });
         }
         found
+    }
+
+    /// Bytes of the instruction at `address`; none if it is not in the image.
+    pub(crate) fn instruction_length(&self, address: u64) -> Option<u64> {
+        let address = self.linked(address);
+        let piece = self
+            .pieces
+            .iter()
+            .find(|piece| piece.linked <= address && address < piece.linked + piece.size)?;
+        let offset = usize::try_from(address - piece.linked).ok()?;
+        // Only the two lowest bits of compressed ones are not both set (Unprivileged ISA, 1.5).
+        Some(if piece.contents.get(offset)? & 3 == 3 { 4 } else { 2 })
     }
 
     /// The function at a linked address, or the label in assembly before it.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::least;
 use super::table::Row;
 use crate::board::{self, Board};
 use crate::boot;
@@ -11,14 +12,10 @@ use crate::case::{Case, Image};
 use crate::icount::{Counts, Plugin};
 use crate::image::Elf;
 use crate::scratch::Scratch;
-use crate::tree::Tree;
 use crate::workspace::{self, Profile};
 
 /// Runs per count; the least is taken, since only disturbances differ.
 const RUNS: usize = 5;
-
-/// RAM that belongs to the firmware: what lies below the image's load address.
-const FIRMWARE_KIB: u64 = 2048;
 
 /// Builds hello and measures it.
 pub(super) fn measure() -> Result<Vec<Row>> {
@@ -76,28 +73,6 @@ fn boot_cost(file: &Path, elf: &Elf<'_>, harts: u32) -> Result<f64> {
 }
 
 /// The least RAM with which hello succeeds, in MiB beyond the firmware's part.
-///
-/// QEMU itself needs 5 MiB to lay out image and device tree, so the machine has plenty, and only
-/// the device tree that the kernel gets says less.
 fn least_ram(file: &Path) -> Result<f64> {
-    const STEP_KIB: u64 = 16;
-    const ENOUGH_KIB: u64 = 64 * 1024;
-    let succeeds = |kib: u64| -> Result<bool> {
-        let mut case = hello().tree(Tree::KernelRam(kib << 10));
-        case.deadline /= 6; // Whatever happens then, it need not be the end of the machine.
-        Ok(boot::attempt(&case, file)?.verdict.is_ok())
-    };
-    let (mut too_little, mut enough) = (FIRMWARE_KIB / STEP_KIB, ENOUGH_KIB / STEP_KIB);
-    if !succeeds(enough * STEP_KIB)? {
-        bail!("hello does not even run in {ENOUGH_KIB} KiB of RAM");
-    }
-    while enough - too_little > 1 {
-        let middle = too_little.midpoint(enough);
-        if succeeds(middle * STEP_KIB)? {
-            enough = middle;
-        } else {
-            too_little = middle;
-        }
-    }
-    Ok((enough * STEP_KIB - FIRMWARE_KIB) as f64 / 1024.0)
+    Ok((least::ram(&hello(), file, 16)? - least::FIRMWARE_KIB) as f64 / 1024.0)
 }

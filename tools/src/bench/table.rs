@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::http;
 use super::limits::{self, Gate, Limit, OURS, PEER};
 use super::rows::{Build, Cost, Rows};
 
@@ -21,19 +22,46 @@ const GOAL: &str = "goal reached";
 const MISSED: &str = "GATE MISSED";
 
 pub(super) fn of_machine(rows: &[Row]) -> String {
-    let mut text = format!("{:<40}{:>11}{:>11}{:>11}\n", "", "measured", "gate", "goal");
-    for row in rows {
-        let judgement = match row.value {
-            value if value <= row.goal => GOAL,
-            value if value <= row.gate => "",
-            _ => MISSED,
-        };
-        let [value, gate, goal] = [row.value, row.gate, row.goal].map(limit);
-        let line =
-            format!("{:<40}{value:>11}{gate:>11}{goal:>11} {:<10}{judgement}", row.name, row.unit);
+    let mut text = format!("{}\n", head(""));
+    rows.iter().for_each(|row| _ = writeln!(text, "{}", line(row).trim_end()));
+    text
+}
+
+/// The same, with what peers need, and what load has shown.
+pub(super) fn of_http(rows: &[http::Measured]) -> String {
+    let mut text = format!("{:<95}", head("http, on a tap"));
+    http::PEERS.iter().for_each(|peer| _ = write!(text, "{peer:>13}"));
+    text.push('\n');
+    for http::Measured { row, peers, .. } in rows {
+        let mut line = format!("{:<95}", line(row));
+        peers.iter().for_each(|peer| _ = write!(line, "{peer:>13}"));
         _ = writeln!(text, "{}", line.trim_end());
     }
+    _ = writeln!(
+        text,
+        "\n{:<40}{:>11}{:>11}{:>11}",
+        "by the clock", "requests/s", "50 %, ms", "99 %, ms"
+    );
+    for (row, load) in rows.iter().filter_map(|rows| Some((&rows.row, rows.load.as_ref()?))) {
+        let times = [load.median, load.p99].map(|time| number(time.as_secs_f64() * 1000.0));
+        let per_second = number(load.per_second.round());
+        _ = writeln!(text, "{:<40}{per_second:>11}{:>11}{:>11}", row.name, times[0], times[1]);
+    }
     text
+}
+
+fn head(title: &str) -> String {
+    format!("{title:<40}{:>11}{:>11}{:>11}", "measured", "gate", "goal")
+}
+
+fn line(row: &Row) -> String {
+    let judgement = match row.value {
+        value if value <= row.goal => GOAL,
+        value if value <= row.gate => "",
+        _ => MISSED,
+    };
+    let [value, gate, goal] = [row.value, row.gate, row.goal].map(limit);
+    format!("{:<40}{value:>11}{gate:>11}{goal:>11} {:<10}{judgement}", row.name, row.unit)
 }
 
 /// Blank if there is none.

@@ -1,0 +1,467 @@
+//! Clients: what this computer does with a machine that serves, and what it expects of it.
+//!
+//! Each constructor makes one [`Client`]; a case lists those that visit its machine, one after the
+//! other. Where a client needs a program that is not installed, its case is ignored. After every
+//! mischief an ordinary request must still be answered.
+
+use std::fmt;
+use std::net::{Shutdown, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt::Linger};
+use tungstenite::Message;
+
+use crate::http::{Connection, request};
+use crate::load::{self, Connections, Load};
+use crate::program;
+use crate::workspace;
+
+/// What every mischief asks for in the end, and what it gets.
+const PAGE: (&str, &str) = ("/plaintext", "Hello, World!");
+
+/// What a browser may take, with its start.
+const BROWSER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Someone who visits a server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    what: String,
+    needs: &'static [&'static str],
+    act: Arc<Act>,
+}
+
+type Act = dyn Fn(&Site) -> Result<()> + Send + Sync;
+
+/// The server.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    /// For the client's files; it is kept if the case fails.
+    pub(crate) folder: PathBuf,
+}
+
+impl Client {
+    fn new(
+        what: impl Into<String>,
+        act: impl Fn(&Site) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { what: what.into(), needs: &[], act: Arc::new(act) }
+    }
+
+    fn needing(mut self, programs: &'static [&'static str]) -> Self {
+        self.needs = programs;
+        self
+    }
+
+    /// Programs that it cannot do without.
+    pub(crate) fn needs(&self) -> &'static [&'static str] {
+        self.needs
+    }
+
+    /// Returns when it is content; an error says why it is not.
+    pub(crate) fn visit(&self, site: &Site) -> Result<()> {
+        (self.act)(site).with_context(|| self.what.clone())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Site {
+    fn open(&self) -> Result<Connection> {
+        Connection::open(self.address)
+    }
+
+    /// It still answers.
+    fn serves(&self) -> Result<()> {
+        let answer = self.open().and_then(|mut connection| connection.get(PAGE.0));
+        answer.and_then(|answer| answer.expect(200, PAGE.1)).context("it no longer serves")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// One request, on a connection of its own. The body contains `text`.
+pub(crate) fn get(path: &'static str, status: u16, text: &'static str) -> Client {
+    Client::new(format!("GET {path}"), move |site| site.open()?.get(path)?.expect(status, text))
+}
+
+/// Many requests on one connection, one after the other.
+pub(crate) fn kept_alive(requests: usize) -> Client {
+    Client::new(format!("{requests} requests on one connection"), move |site| {
+        let mut connection = site.open()?;
+        (0..requests).try_for_each(|_| connection.get(PAGE.0)?.expect(200, PAGE.1))
+    })
+}
+
+/// Many requests on one connection at once; answers come in order.
+pub(crate) fn pipelined(requests: usize) -> Client {
+    Client::new(format!("{requests} requests in a pipeline"), move |site| {
+        let mut connection = site.open()?;
+        // Every other one is for something that is not there: order can be seen.
+        let pair = [request(PAGE.0), request("/no-such-page")].concat();
+        connection.send(pair.repeat(requests / 2).as_bytes())?;
+        for number in 0..requests / 2 * 2 {
+            let answer = connection.answer()?.with_context(|| format!("closed after {number}"))?;
+            answer.expect(if number % 2 == 0 { 200 } else { 404 }, "")?;
+        }
+        Ok(())
+    })
+}
+
+/// A request that comes byte by byte.
+pub(crate) fn slow() -> Client {
+    Client::new("a request byte by byte", |site| {
+        let mut connection = site.open()?;
+        for byte in request(PAGE.0).bytes() {
+            connection.send(&[byte])?;
+            std::thread::sleep(Duration::from_millis(2)); // The pace, and nothing is awaited.
+        }
+        connection.answer()?.context("closed without an answer")?.expect(200, PAGE.1)
+    })
+}
+
+/// What the server does with bytes that are no ordinary request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// It answers with this status.
+    Status(u16),
+    /// It answers that the client or itself is at fault (4xx, 5xx), or just closes the connection.
+    Refusal,
+    /// It closes the connection without an answer.
+    Closed,
+}
+
+/// Raw bytes.
+pub(crate) fn raw(bytes: &'static [u8], reaction: Reaction) -> Client {
+    Client::new(format!("{:?}", String::from_utf8_lossy(bytes)), move |site| {
+        react(site, bytes, reaction)
+    })
+}
+
+fn react(site: &Site, bytes: &[u8], reaction: Reaction) -> Result<()> {
+    let mut connection = site.open()?;
+    // It may refuse before it has seen everything: then sending fails, and the answer may be lost.
+    let sent =
+        connection.send(bytes).and_then(|()| Ok(connection.stream().shutdown(Shutdown::Write)?));
+    let answer = match (connection.answer(), sent) {
+        (Err(_), Err(_)) => None,
+        (answer, _) => answer?,
+    };
+    match (reaction, &answer) {
+        (Reaction::Status(expected), Some(answer)) if answer.status == expected => {}
+        (Reaction::Refusal, Some(answer)) if answer.status >= 400 => {}
+        (Reaction::Refusal | Reaction::Closed, None) => {}
+        (_, Some(answer)) => bail!("{reaction:?} expected, not {:?}", answer.head),
+        (_, None) => bail!("{reaction:?} expected, not a closed connection"),
+    }
+    site.serves()
+}
+
+/// All of `tools/requests`: files with raw requests, in folders that say what becomes of them:
+/// a status, `refused` or `closed`.
+pub(crate) fn corpus() -> Client {
+    Client::new("tools/requests", |site| {
+        let mut wrong = Vec::new();
+        for (file, reaction) in corpus_files()? {
+            if let Err(error) = react(site, &std::fs::read(&file)?, reaction) {
+                wrong.push(format!("{}: {error:#}", file.display()));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    })
+}
+
+fn corpus_files() -> Result<Vec<(PathBuf, Reaction)>> {
+    let files = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        files.sort();
+        Ok(files)
+    };
+    let mut found = Vec::new();
+    for folder in files(&workspace::root().join("tools/requests"))? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let reaction = match name.as_str() {
+            "refused" => Reaction::Refusal,
+            "closed" => Reaction::Closed,
+            status => Reaction::Status(status.parse().with_context(|| {
+                format!("{} is neither a status nor `refused` nor `closed`", folder.display())
+            })?),
+        };
+        found.extend(files(&folder)?.into_iter().map(|file| (file, reaction)));
+    }
+    Ok(found)
+}
+
+/// A request line, a header and a body that no server should keep in memory.
+pub(crate) fn huge() -> Client {
+    const SIZE: usize = 1 << 20;
+    Client::new("a huge request", |site| {
+        let long = "a".repeat(SIZE);
+        react(
+            site,
+            format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(),
+            Reaction::Refusal,
+        )
+        .context("by its path")?;
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n");
+        react(site, request.as_bytes(), Reaction::Refusal).context("by a header")?;
+        let headers = "X: y\r\n".repeat(SIZE / 6);
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        react(site, request.as_bytes(), Reaction::Refusal).context("by its headers")
+    })
+}
+
+/// Connections that are all open at the same time; each of them is served.
+pub(crate) fn parallel(connections: usize) -> Client {
+    Client::new(format!("{connections} connections at once"), move |site| {
+        let mut open = open_all(site, connections)?;
+        for connection in &mut open {
+            connection.send(request(PAGE.0).as_bytes())?;
+        }
+        for (number, connection) in open.iter_mut().enumerate() {
+            let answer = connection.answer().with_context(|| format!("connection {number}"))?;
+            answer.with_context(|| format!("connection {number} closed"))?.expect(200, PAGE.1)?;
+        }
+        site.serves()
+    })
+}
+
+/// Connections over which nothing comes; others are served all the same.
+pub(crate) fn silent(connections: usize) -> Client {
+    Client::new(format!("{connections} connections that never speak"), move |site| {
+        let _open = open_all(site, connections)?;
+        site.serves()
+    })
+}
+
+fn open_all(site: &Site, connections: usize) -> Result<Vec<Connection>> {
+    let open = |number| site.open().with_context(|| format!("connection {number}"));
+    (0..connections).map(open).collect()
+}
+
+/// Connections that are reset as soon as they are open, perhaps before the server has accepted them.
+pub(crate) fn reset(connections: usize) -> Client {
+    Client::new(format!("{connections} connections reset at once"), move |site| {
+        for _ in 0..connections {
+            let connection = site.open()?;
+            setsockopt(connection.stream(), Linger, &linger { l_onoff: 1, l_linger: 0 })?;
+        }
+        site.serves()
+    })
+}
+
+/// Connections that go away in the middle: of a request, and of an answer.
+pub(crate) fn fickle(connections: usize) -> Client {
+    Client::new(format!("{connections} connections that go away in the middle"), move |site| {
+        for number in 0..connections {
+            let request = request(PAGE.0);
+            let part = if number % 2 == 0 { &request[..request.len() / 2] } else { &request };
+            site.open()?.send(part.as_bytes())?;
+        }
+        site.serves()
+    })
+}
+
+/// A client that says that it will say no more is answered.
+pub(crate) fn half_closed() -> Client {
+    Client::new("a half-closed connection", |site| {
+        let mut connection = site.open()?;
+        connection.send(request(PAGE.0).as_bytes())?;
+        connection.stream().shutdown(Shutdown::Write)?;
+        connection.answer()?.context("closed without an answer")?.expect(200, PAGE.1)
+    })
+}
+
+/// Clients who keep their end open when the server has closed its own: others are served.
+pub(crate) fn lingering(connections: usize) -> Client {
+    Client::new(format!("{connections} connections that linger"), move |site| {
+        let mut open = open_all(site, connections)?;
+        for connection in &mut open {
+            let request =
+                format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", PAGE.0);
+            connection.send(request.as_bytes())?;
+            connection.answer()?.context("closed without an answer")?.expect(200, PAGE.1)?;
+            connection.closed()?;
+        }
+        site.serves()
+    })
+}
+
+/// `curl`, which must find `text`.
+pub(crate) fn curl(path: &'static str, text: &'static str) -> Client {
+    let act = move |site: &Site| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--max-time", "20"]).arg(site.url(path));
+        let answer = program::output(curl, BROWSER_PATIENCE)?;
+        ensure!(answer.contains(text), "no {text:?} in {answer:?}");
+        Ok(())
+    };
+    Client::new(format!("curl {path}"), act).needing(&["curl"])
+}
+
+/// `wrk` for some seconds, without an error.
+pub(crate) fn wrk(connections: u32, kind: Connections, seconds: u32) -> Client {
+    let what = format!("wrk with {connections} connections, {kind:?}");
+    let load = move |site: &Site| load::wrk(site.address, PAGE.0, (connections, kind), seconds);
+    under_load(what, load, u64::from(connections)).needing(&["wrk"])
+}
+
+/// `ab` for a number of requests, without an error.
+pub(crate) fn ab(connections: u32, kind: Connections, requests: u32) -> Client {
+    let what = format!("ab with {connections} connections, {kind:?}");
+    let load = move |site: &Site| load::ab(site.address, PAGE.0, (connections, kind), requests);
+    under_load(what, load, u64::from(requests)).needing(&["ab"])
+}
+
+fn under_load(
+    what: String,
+    load: impl Fn(&Site) -> Result<Load> + Send + Sync + 'static,
+    least: u64,
+) -> Client {
+    Client::new(what, move |site| {
+        load(site)?.flawless(least)?;
+        site.serves()
+    })
+}
+
+const CHROMIUM: &str = "chromium";
+
+/// A browser: `text` is in the page that it shows, scripts included, and the page is not blank.
+pub(crate) fn browser(path: &'static str, text: &'static str) -> Client {
+    let act = move |site: &Site| {
+        let page = program::output(chromium(site, path, "--dump-dom"), BROWSER_PATIENCE)?;
+        ensure!(page.contains(text), "no {text:?} in the page {page:?}");
+        let picture = site.folder.join("page.png");
+        let shot = format!("--screenshot={}", picture.display());
+        program::output(chromium(site, path, &shot), BROWSER_PATIENCE)?;
+        let size = picture.metadata().context("there is no picture")?.len();
+        // A blank page of this size takes less.
+        ensure!(size > 4000, "the picture {} seems to be blank", picture.display());
+        Ok(())
+    };
+    Client::new(format!("a browser at {path}"), act).needing(&[CHROMIUM])
+}
+
+fn chromium(site: &Site, path: &str, action: &str) -> Command {
+    let mut command = Command::new(CHROMIUM);
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--disable-dev-shm-usage", "--window-size=800,600", "--virtual-time-budget=5000"])
+        .arg(format!("--user-data-dir={}", site.folder.join("browser").display()))
+        .arg(action)
+        .arg(site.url(path));
+    command
+}
+
+/// A WebSocket whose other end echoes texts and bytes of several sizes.
+#[cfg_attr(not(test), expect(dead_code, reason = "no example speaks WebSocket yet"))]
+pub(crate) fn websocket_echo(path: &'static str) -> Client {
+    Client::new(format!("WebSocket {path}"), move |site| {
+        let url = format!("ws://{}{path}", site.address);
+        let (mut socket, _) = tungstenite::client(url, site.open()?.into_stream())
+            .map_err(|error| anyhow::anyhow!("no handshake: {error}"))?;
+        let sizes = [0, 1, 125, 126, 1000];
+        let texts = sizes.map(|size| Message::text("wake up! ".repeat(size / 9)));
+        let bytes = sizes.map(|size| Message::binary(vec![0xa5; size]));
+        for message in texts.into_iter().chain(bytes) {
+            socket.send(message.clone())?;
+            let echo = socket.read()?;
+            ensure!(echo == message, "{echo:?} instead of {message:?}");
+        }
+        socket.close(None)?;
+        loop {
+            match socket.read() {
+                Ok(_) => {}
+                Err(tungstenite::Error::ConnectionClosed) => return Ok(()),
+                Err(error) => return Err(error).context("while closing"),
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::stand_in;
+    use crate::scratch::Scratch;
+
+    /// Clients on a server of this computer, except those whose programs are missing.
+    fn visit(clients: &[Client]) -> Result<()> {
+        let folder = Scratch::new("client")?;
+        let site = Site { address: stand_in::start(), folder: folder.path().into() };
+        let possible = clients.iter().filter(|client| program::missing(client.needs()).is_none());
+        possible.into_iter().try_for_each(|client| client.visit(&site))
+    }
+
+    #[test]
+    fn contented_clients() {
+        visit(&[
+            get("/plaintext", 200, "Hello"),
+            get("/nowhere", 404, ""),
+            kept_alive(10),
+            pipelined(10),
+            slow(),
+            raw(b"nonsense\r\n\r\n", Reaction::Status(400)),
+            huge(),
+            parallel(30),
+            silent(30),
+            reset(30),
+            fickle(10),
+            half_closed(),
+            lingering(10),
+            websocket_echo("/echo"),
+        ])
+        .unwrap();
+    }
+
+    #[test]
+    fn programs_as_clients() {
+        visit(&[
+            curl("/plaintext", "Hello, World!"),
+            wrk(4, Connections::KeptAlive, 1),
+            wrk(4, Connections::Fresh, 1),
+            ab(4, Connections::KeptAlive, 100),
+            ab(4, Connections::Fresh, 100),
+        ])
+        .unwrap();
+    }
+
+    #[test]
+    fn browser_shows_the_page() {
+        visit(&[browser("/plaintext", "Hello, World!")]).unwrap();
+    }
+
+    #[test]
+    fn discontent_has_a_reason() {
+        let reason = |client| format!("{:#}", visit(&[client]).unwrap_err());
+        assert!(reason(get("/plaintext", 200, "Goodbye")).contains("no \"Goodbye\" in the body"));
+        assert!(
+            reason(get("/nowhere", 200, "")).contains("GET /nowhere: status 404 instead of 200")
+        );
+        let raw = raw(b"GET /plaintext HTTP/1.1\r\n\r\n", Reaction::Refusal);
+        assert!(reason(raw).contains("Refusal expected, not \"HTTP/1.1 200 OK"));
+        assert!(reason(websocket_echo("/plaintext")).contains("no handshake"));
+    }
+
+    #[test]
+    fn corpus_is_complete_and_well_named() {
+        let files = corpus_files().unwrap();
+        let reactions = |reaction| files.iter().filter(|file| file.1 == reaction).count();
+        assert!(reactions(Reaction::Refusal) > 10 && reactions(Reaction::Status(200)) > 3);
+        assert!(files.iter().all(|(file, _)| file.metadata().unwrap().len() > 0));
+    }
+}

@@ -1,0 +1,149 @@
+//! A machine whose instructions are counted while it runs.
+
+use std::path::{Path, PathBuf};
+use std::process::ChildStdin;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::board::{self, Board};
+use crate::boot;
+use crate::console::Console;
+use crate::icount::{self, Plugin};
+use crate::machine::Machine;
+use crate::network::{MACHINE, Network};
+use crate::qemu::{CommandLine, Options};
+use crate::scratch::Scratch;
+
+/// How long a machine may take until it is ready.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// How long it gets to fall asleep after it had something to do.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long it is watched when it is idle.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// A machine that is ready for whatever it is asked.
+pub(crate) struct Counted {
+    line: CommandLine,
+    out: PathBuf,
+    /// All that it has printed.
+    console: Arc<Mutex<Vec<u8>>>,
+    machine: Machine,
+    /// Held to the end: nobody types, and nobody hangs up.
+    _keyboard: ChildStdin,
+    _folder: Scratch,
+}
+
+impl Counted {
+    /// Boots `image` on the default board, with `places` and `blocks` for the plugin, and waits until
+    /// its console is as `ready` wants it.
+    pub(crate) fn boot(
+        image: &Path,
+        mut options: Options,
+        places: &[(&str, u64)],
+        blocks: Option<&Path>,
+        ready: impl Fn(&[u8]) -> bool,
+    ) -> Result<Self> {
+        let board = Board::find(board::DEFAULT)?;
+        let folder = Scratch::new("counted")?;
+        let out = folder.path().join("counts");
+        let args = Plugin::build(&board)?.args(&out, places);
+        options.extra.extend(match blocks {
+            Some(blocks) => icount::with_blocks(args, blocks),
+            None => args,
+        });
+        let line = CommandLine::new(&board, image, &options, folder.path())?;
+        let (machine, keyboard, output) = Machine::start_captured(&line)?;
+        let output = boot::pieces(output);
+        let deadline = Instant::now() + BOOT;
+        let mut printed = Vec::new();
+        while !ready(&printed) {
+            match output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(piece) => printed.extend(piece),
+                Err(error) => {
+                    let reason = match error {
+                        RecvTimeoutError::Timeout => "should have been ready by now",
+                        RecvTimeoutError::Disconnected => "ended early",
+                    };
+                    bail!("the machine {reason}\n{line}\n{}", String::from_utf8_lossy(&printed));
+                }
+            }
+        }
+        let console = Arc::new(Mutex::new(printed));
+        let rest = console.clone();
+        std::thread::spawn(move || {
+            let keep = |piece| rest.lock().unwrap_or_else(PoisonError::into_inner).extend(piece);
+            output.into_iter().for_each(keep);
+        });
+        Ok(Self { line, out, console, machine, _keyboard: keyboard, _folder: folder })
+    }
+
+    /// Boots `image` on the tap of this thread's namespace, with a static address, and waits until it
+    /// says that it serves.
+    pub(crate) fn serving(
+        image: &Path,
+        harts: u32,
+        places: &[(&str, u64)],
+        blocks: Option<&Path>,
+    ) -> Result<Self> {
+        let network = Some(Network::tap());
+        let options = Options { smp: Some(harts), network, ..Options::default() };
+        Self::boot(image, options, places, blocks, |printed| {
+            let mut console = Console::new(|_| Vec::new());
+            console.feed(printed, &mut Vec::new());
+            console.serving().is_some()
+        })
+    }
+
+    /// Where a machine of [`Counted::serving`] serves.
+    pub(crate) const SITE: (std::net::Ipv4Addr, u16) = (MACHINE, 80);
+
+    /// Instructions so far.
+    pub(crate) fn total(&self) -> Result<u64> {
+        icount::total(&self.out)
+    }
+
+    /// Instructions up to the place `from`.
+    pub(crate) fn before(&self) -> Result<u64> {
+        icount::before(&self.out)
+    }
+
+    /// Instructions that `task` makes it execute, with what follows until it sleeps again, and
+    /// without those that it would have executed anyhow, `idle` in each second.
+    pub(crate) fn during<T>(
+        &self,
+        idle: f64,
+        task: impl FnOnce() -> Result<T>,
+    ) -> Result<(f64, T)> {
+        let (begin, before) = (Instant::now(), self.total()?);
+        let done = task().with_context(|| self.report())?;
+        std::thread::sleep(SETTLE);
+        let (seconds, after) = (begin.elapsed().as_secs_f64(), self.total()?);
+        Ok(((after - before) as f64 - idle * seconds, done))
+    }
+
+    /// Instructions in each second in which nobody wants anything.
+    pub(crate) fn idle(&self) -> Result<f64> {
+        std::thread::sleep(SETTLE);
+        let said = self.said().len();
+        let (begin, before) = (Instant::now(), self.total()?);
+        std::thread::sleep(WATCHED);
+        let (seconds, after) = (begin.elapsed().as_secs_f64(), self.total()?);
+        if self.said().len() != said || self.machine.has_ended()? {
+            bail!("the idle machine ended or printed something: {}", self.report());
+        }
+        Ok(((after - before) as f64 / seconds).round())
+    }
+
+    fn said(&self) -> Vec<u8> {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn report(&self) -> String {
+        format!("{}\n{}", self.line, String::from_utf8_lossy(&self.said()))
+    }
+}

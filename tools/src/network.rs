@@ -1,0 +1,310 @@
+//! The network of a machine: what it is plugged into, through which card, and who gives it an
+//! address.
+//!
+//! A machine is plugged into one of two networks. *User* networking is a part of QEMU that needs no
+//! privileges: the machine sees a router with DHCP and DNS, and this computer reaches one of its TCP
+//! ports as a port of its own. It takes few connections at a time, and offloads nothing. A *tap* is a
+//! network card of this computer, in a [`crate::namespace`] of its own: for load and for counting.
+//!
+//! On both of them the machine is 10.0.2.15 and its router is 10.0.2.2.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// The port that `http` listens on.
+const HTTP: u16 = 80;
+
+/// The first port that is tried on this computer.
+const FIRST_PORT: u16 = 8080;
+
+/// How many are tried.
+const PORTS: u16 = 100;
+
+/// The machine's address, unless DHCP finds another one.
+pub(crate) const MACHINE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+/// Its router; on a tap this is the computer itself.
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// The name of the tap in its namespace.
+pub(crate) const TAP: &str = "tap0";
+
+/// What a machine is connected to, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) link: Link,
+    /// The board's own when absent.
+    pub(crate) nic: Option<Nic>,
+    pub(crate) address: Address,
+}
+
+/// What the card is plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// QEMU's user networking.
+    User(Forward),
+    /// The tap in the namespace of the thread that starts QEMU.
+    Tap,
+}
+
+/// A TCP port of 127.0.0.1 that leads to one of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forward {
+    pub(crate) host: u16,
+    pub(crate) guest: u16,
+}
+
+/// How the card looks to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Nic {
+    /// virtio 1.0 and newer, registers in memory
+    Mmio,
+    /// virtio as it was before 1.0, which is QEMU's default
+    MmioLegacy,
+    /// virtio on PCI Express
+    Pci,
+}
+
+/// Who gives the machine its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A DHCP server: what an image tries when nobody says anything.
+    Dhcp,
+    /// The boot arguments.
+    Static,
+}
+
+impl Network {
+    /// User networking with DHCP, reached through any free port.
+    pub(crate) fn user() -> Self {
+        let forward = Forward { host: 0, guest: HTTP };
+        Self { link: Link::User(forward), nic: None, address: Address::Dhcp }
+    }
+
+    /// A tap, and a static address.
+    pub(crate) fn tap() -> Self {
+        Self { link: Link::Tap, nic: None, address: Address::Static }
+    }
+
+    pub(crate) fn nic(self, nic: Nic) -> Self {
+        Self { nic: Some(nic), ..self }
+    }
+
+    pub(crate) fn dhcp(self) -> Self {
+        Self { address: Address::Dhcp, ..self }
+    }
+
+    pub(crate) fn fixed(self) -> Self {
+        Self { address: Address::Static, ..self }
+    }
+
+    /// The same, and if any port will do, a free one.
+    pub(crate) fn settled(mut self) -> Result<Self> {
+        if let Link::User(forward @ Forward { host: 0, .. }) = &mut self.link {
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+            forward.host = free.local_addr()?.port();
+        }
+        Ok(self)
+    }
+
+    /// Words for the boot arguments; empty for what the image does anyhow.
+    pub(crate) fn boot_args(self) -> String {
+        let dns = match self.link {
+            Link::User(_) => Ipv4Addr::new(10, 0, 2, 3),
+            Link::Tap => ROUTER,
+        };
+        match self.address {
+            Address::Dhcp => String::new(),
+            Address::Static => format!("ip={MACHINE}/24 gw={ROUTER} dns={dns}"),
+        }
+    }
+
+    /// QEMU's arguments for the network and a card like `nic`.
+    pub(crate) fn qemu_args(self, nic: Nic) -> Vec<String> {
+        let link = match self.link {
+            Link::User(Forward { host, guest }) => {
+                format!("user,id=net0,hostfwd=tcp:{}:{host}-:{guest}", Ipv4Addr::LOCALHOST)
+            }
+            Link::Tap => format!("tap,id=net0,ifname={TAP},script=no,downscript=no"),
+        };
+        let (global, device) = match nic {
+            Nic::Mmio => (Some("virtio-mmio.force-legacy=false"), "virtio-net-device"),
+            Nic::MmioLegacy => (None, "virtio-net-device"),
+            // Nobody boots from it: its ROM, which is in another package than QEMU, stays away.
+            Nic::Pci => (None, "virtio-net-pci,romfile="),
+        };
+        let mut args = vec!["-netdev".into(), link];
+        args.extend(global.into_iter().flat_map(|global| ["-global".into(), global.into()]));
+        args.extend(["-device".into(), format!("{device},netdev=net0")]);
+        args
+    }
+
+    /// Where this computer reaches the machine that says that it serves at `address`.
+    pub(crate) fn reached(self, address: SocketAddr) -> SocketAddr {
+        match self.link {
+            Link::User(forward) => (Ipv4Addr::LOCALHOST, forward.host).into(),
+            Link::Tap if address.ip().is_unspecified() => (MACHINE, address.port()).into(),
+            Link::Tap => address,
+        }
+    }
+}
+
+/// How the user changes the network.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct NetworkArgs {
+    /// Port of this computer that leads to one of the machine [default: 8080 or the next free one,
+    /// to 80]
+    #[arg(long, value_name = "HOST[:GUEST]", conflicts_with = "no_net")]
+    port: Option<Forward>,
+
+    /// Network card [default: the board's]
+    #[arg(long, value_name = "CARD", conflicts_with = "no_net")]
+    nic: Option<Nic>,
+
+    /// Without a network
+    #[arg(long)]
+    no_net: bool,
+}
+
+impl NetworkArgs {
+    /// The network of a machine whose board has the card `board`. Every machine that can have one
+    /// gets one, since a card that nobody drives costs nothing; unless the user's own arguments for
+    /// QEMU are about that.
+    pub(crate) fn network(&self, board: Option<Nic>, extra: &[String]) -> Result<Option<Network>> {
+        let by_hand = ["-netdev", "-nic", "-net"];
+        let by_hand =
+            extra.iter().any(|arg| by_hand.contains(&arg.replacen("--", "-", 1).as_str()));
+        if self.no_net || by_hand || self.nic.or(board).is_none() {
+            if self.port.is_some() {
+                bail!(
+                    "--port needs a network: this board has none, or `-- {}` makes it",
+                    extra.join(" ")
+                );
+            }
+            return Ok(None);
+        }
+        let forward = match self.port {
+            Some(forward) if is_free(forward.host) => forward,
+            Some(forward) => bail!("port {} of this computer is taken", forward.host),
+            None => Forward { host: first_free()?, guest: HTTP },
+        };
+        Ok(Some(Network { link: Link::User(forward), nic: self.nic, address: Address::Dhcp }))
+    }
+}
+
+fn first_free() -> Result<u16> {
+    let mut ports = FIRST_PORT..FIRST_PORT + PORTS;
+    ports.find(|&port| is_free(port)).with_context(|| {
+        format!("the {PORTS} ports from {FIRST_PORT} on are all taken: choose one by --port")
+    })
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+impl FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, guest) = text.split_once(':').unwrap_or((text, "80"));
+        let port = |text: &str| match text.parse() {
+            Ok(port @ 1..) => Ok(port),
+            _ => Err(format!("{text:?} is no port: it is a number from 1 to 65535")),
+        };
+        Ok(Self { host: port(host)?, guest: port(guest)? })
+    }
+}
+
+/// The address in a line that says where a machine serves: `… http://ADDRESS[:PORT] …`.
+pub(crate) fn serving(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("http://")?;
+    let of_address = |c: char| c.is_ascii_hexdigit() || ".:[]".contains(c);
+    let end = rest.find(|c| !of_address(c)).unwrap_or(rest.len());
+    let text = rest[..end].trim_end_matches('.');
+    let bare = || Some((text.trim_matches(['[', ']']).parse::<IpAddr>().ok()?, HTTP).into());
+    text.parse().ok().or_else(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serving_line_has_an_address() {
+        let at = |line, address: &str| assert_eq!(serving(line), Some(address.parse().unwrap()));
+        at("INFO  http: serving http://10.0.2.15:80/", "10.0.2.15:80");
+        at("http://10.0.2.15", "10.0.2.15:80");
+        at("Serving at http://10.0.2.15:8080.", "10.0.2.15:8080");
+        at("http://[fd00:2::15]:80 and more", "[fd00:2::15]:80");
+        at("\u{1b}[32mhttp://[fd00:2::15]\u{1b}[0m", "[fd00:2::15]:80");
+        for line in
+            ["see https://example.org", "see http://example.org/", "http:// ", "10.0.2.15:80"]
+        {
+            assert_eq!(serving(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn ports_are_one_number_or_two() {
+        assert_eq!("9000".parse(), Ok(Forward { host: 9000, guest: 80 }));
+        assert_eq!("9000:8000".parse(), Ok(Forward { host: 9000, guest: 8000 }));
+        for text in ["", "0", "80:", "70000", "a:b"] {
+            assert!(text.parse::<Forward>().unwrap_err().contains("no port"), "{text}");
+        }
+    }
+
+    #[test]
+    fn taken_ports_are_passed_over_or_named() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert!(!is_free(port));
+        let args =
+            NetworkArgs { port: Some(Forward { host: port, guest: 80 }), ..NetworkArgs::default() };
+        let message = args.network(Some(Nic::Pci), &[]).unwrap_err().to_string();
+        assert!(message.contains(&format!("port {port} of this computer is taken")), "{message}");
+        let network = NetworkArgs::default().network(Some(Nic::Pci), &[]).unwrap().unwrap();
+        assert!(matches!(network.link, Link::User(Forward { host: FIRST_PORT.., guest: 80 })));
+        assert!(!matches!(
+            Network::user().settled().unwrap().link,
+            Link::User(Forward { host: 0, .. })
+        ));
+    }
+
+    #[test]
+    fn boards_without_a_card_and_networks_by_hand_are_left_alone() {
+        let args = NetworkArgs::default();
+        assert_eq!(args.network(None, &[]).unwrap(), None);
+        assert_eq!(args.network(Some(Nic::Mmio), &["--nic".into(), "user".into()]).unwrap(), None);
+        assert!(
+            NetworkArgs { no_net: true, ..args }.network(Some(Nic::Mmio), &[]).unwrap().is_none()
+        );
+    }
+
+    #[test]
+    fn cards_become_arguments() {
+        let args = |network: Network, nic| network.qemu_args(nic).join(" ");
+        assert_eq!(
+            args(Network::tap(), Nic::Mmio),
+            "-netdev tap,id=net0,ifname=tap0,script=no,downscript=no \
+             -global virtio-mmio.force-legacy=false -device virtio-net-device,netdev=net0"
+        );
+        let forward = Link::User(Forward { host: 8080, guest: 80 });
+        assert_eq!(
+            args(Network { link: forward, ..Network::user() }, Nic::Pci),
+            "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 \
+             -device virtio-net-pci,romfile=,netdev=net0"
+        );
+    }
+
+    #[test]
+    fn static_addresses_are_boot_arguments() {
+        assert_eq!(Network::tap().boot_args(), "ip=10.0.2.15/24 gw=10.0.2.2 dns=10.0.2.2");
+        assert_eq!(Network::user().fixed().boot_args(), "ip=10.0.2.15/24 gw=10.0.2.2 dns=10.0.2.3");
+        assert_eq!(Network::tap().dhcp().boot_args(), "");
+    }
+}
