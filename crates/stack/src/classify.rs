@@ -19,6 +19,7 @@ impl Hash for Flow {
         for address in [self.local.addr, self.remote.addr] {
             match address {
                 IpAddress::Ipv4(address) => state.write_u32(address.to_bits()),
+                #[cfg(feature = "ipv6")]
                 IpAddress::Ipv6(address) => state.write_u128(address.to_bits()),
             }
         }
@@ -35,6 +36,7 @@ pub(crate) enum Class {
     /// It may tell a neighbour's hardware address: ARP, or neighbour discovery.
     Neighbour,
     /// A router tells of itself (RFC 4861 §4.2).
+    #[cfg(feature = "ipv6")]
     Router,
     /// Whatever else smoltcp may have an answer to.
     Other,
@@ -42,35 +44,22 @@ pub(crate) enum Class {
     Useless,
 }
 
-// Where things stand: IEEE 802.3 §3.1.1; RFC 791 §3.1; RFC 8200 §3; RFC 9293 §3.1; RFC 768.
+// Where things stand: IEEE 802.3 §3.1.1; RFC 791 §3.1; RFC 9293 §3.1; RFC 768.
 const ETHERTYPE: usize = 12;
 const ETHERNET_HEADER: usize = 14;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
+#[cfg(feature = "ipv6")]
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-const IPV6_HEADER: usize = 40;
 
 // IANA "Assigned Internet Protocol Numbers".
-const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const ICMPV6: u8 = 58;
-const DESTINATION_OPTIONS: u8 = 60;
-
-// RFC 4861 §4.
-const ROUTER_ADVERTISEMENT: u8 = 134;
-const NEIGHBOUR_SOLICITATION: u8 = 135;
-const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
 // RFC 9293 §3.1, the flags' byte.
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
-
-/// How many IPv6 extension headers are looked behind (RFC 8200 §4.1 has no more kinds than that).
-const MAX_EXTENSIONS: usize = 6;
 
 /// Says whose a frame is.
 #[inline]
@@ -84,7 +73,8 @@ fn parse(frame: &[u8]) -> Option<Class> {
     let packet = frame.get(ETHERNET_HEADER..)?;
     match u16_at(frame, ETHERTYPE)? {
         ETHERTYPE_IPV4 => parse_ipv4(packet),
-        ETHERTYPE_IPV6 => parse_ipv6(packet),
+        #[cfg(feature = "ipv6")]
+        ETHERTYPE_IPV6 => ipv6::parse(packet),
         ETHERTYPE_ARP => Some(Class::Neighbour),
         _ => None,
     }
@@ -102,35 +92,6 @@ fn parse_ipv4(packet: &[u8]) -> Option<Class> {
     let payload = packet.get(header..)?;
     let address = |at: usize| IpAddress::v4(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
     parse_transport(fixed[9], payload, || (address(12), address(16)))
-}
-
-fn parse_ipv6(packet: &[u8]) -> Option<Class> {
-    let fixed = packet.first_chunk::<IPV6_HEADER>()?;
-    let (mut protocol, mut payload) = (fixed[6], &packet[IPV6_HEADER..]);
-    for _ in 0..MAX_EXTENSIONS {
-        match protocol {
-            // RFC 8200 §4.3, 4.4, 4.6: what follows, and a length in units of 8 bytes without the first.
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
-                let length = (usize::from(*payload.get(1)?) + 1) * 8;
-                protocol = payload[0];
-                payload = payload.get(length..)?;
-            }
-            FRAGMENT => return None,
-            _ => break,
-        }
-    }
-    let address = |at: usize| {
-        let octets = fixed[at..].first_chunk::<16>().copied().unwrap_or_default();
-        IpAddress::Ipv6(octets.into())
-    };
-    if protocol == ICMPV6 {
-        return Some(match payload.first()? {
-            &ROUTER_ADVERTISEMENT => Class::Router,
-            &NEIGHBOUR_SOLICITATION | &NEIGHBOUR_ADVERTISEMENT => Class::Neighbour,
-            _ => Class::Other,
-        });
-    }
-    parse_transport(protocol, payload, || (address(8), address(24)))
 }
 
 #[inline(always)]
@@ -159,10 +120,8 @@ fn parse_transport(
 pub(crate) fn is_solicitation(frame: &[u8]) -> bool {
     match u16_at(frame, ETHERTYPE) {
         Some(ETHERTYPE_ARP) => true,
-        Some(ETHERTYPE_IPV6) => {
-            frame.get(ETHERNET_HEADER + 6) == Some(&ICMPV6)
-                && frame.get(ETHERNET_HEADER + IPV6_HEADER) == Some(&NEIGHBOUR_SOLICITATION)
-        }
+        #[cfg(feature = "ipv6")]
+        Some(ETHERTYPE_IPV6) => ipv6::is_solicitation(&frame[ETHERNET_HEADER..]),
         _ => false,
     }
 }
@@ -170,4 +129,63 @@ pub(crate) fn is_solicitation(frame: &[u8]) -> bool {
 #[inline(always)]
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+/// IPv6: its header, and what may stand between it and TCP or UDP.
+#[cfg(feature = "ipv6")]
+mod ipv6 {
+    use smoltcp::wire::IpAddress;
+
+    use super::{Class, parse_transport};
+
+    /// RFC 8200 §3.
+    const HEADER: usize = 40;
+
+    // IANA "Assigned Internet Protocol Numbers".
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT: u8 = 44;
+    const ICMPV6: u8 = 58;
+    const DESTINATION_OPTIONS: u8 = 60;
+
+    // RFC 4861 §4.
+    const ROUTER_ADVERTISEMENT: u8 = 134;
+    const NEIGHBOUR_SOLICITATION: u8 = 135;
+    const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+    /// How many extension headers are looked behind (RFC 8200 §4.1 has no more kinds than that).
+    const MAX_EXTENSIONS: usize = 6;
+
+    pub(super) fn parse(packet: &[u8]) -> Option<Class> {
+        let fixed = packet.first_chunk::<HEADER>()?;
+        let (mut protocol, mut payload) = (fixed[6], &packet[HEADER..]);
+        for _ in 0..MAX_EXTENSIONS {
+            match protocol {
+                // RFC 8200 §4.3, 4.4, 4.6: what follows, and a length in units of 8 bytes without the first.
+                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                    let length = (usize::from(*payload.get(1)?) + 1) * 8;
+                    protocol = payload[0];
+                    payload = payload.get(length..)?;
+                }
+                FRAGMENT => return None,
+                _ => break,
+            }
+        }
+        let address = |at: usize| {
+            let octets = fixed[at..].first_chunk::<16>().copied().unwrap_or_default();
+            IpAddress::Ipv6(octets.into())
+        };
+        if protocol == ICMPV6 {
+            return Some(match payload.first()? {
+                &ROUTER_ADVERTISEMENT => Class::Router,
+                &NEIGHBOUR_SOLICITATION | &NEIGHBOUR_ADVERTISEMENT => Class::Neighbour,
+                _ => Class::Other,
+            });
+        }
+        parse_transport(protocol, payload, || (address(8), address(24)))
+    }
+
+    pub(super) fn is_solicitation(packet: &[u8]) -> bool {
+        packet.get(6) == Some(&ICMPV6) && packet.get(HEADER) == Some(&NEIGHBOUR_SOLICITATION)
+    }
 }

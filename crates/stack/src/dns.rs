@@ -64,7 +64,13 @@ impl<L: Link> Stack<L> {
         }
         let number = resolver.endpoint;
         let endpoint = self.endpoints.get_mut(number as usize).ok_or(Error::NoNameServer)?;
-        let kind = if ipv6 { DnsQueryType::Aaaa } else { DnsQueryType::A };
+        let kind = match ipv6 {
+            #[cfg(feature = "ipv6")]
+            true => DnsQueryType::Aaaa,
+            #[cfg(not(feature = "ipv6"))]
+            true => return Err(Error::NoSuchName),
+            false => DnsQueryType::A,
+        };
         let socket = endpoint.single.socket::<Socket<'_>>();
         let query = socket.start_query(self.interface.context(), name, kind);
         let query = query.map_err(|error| match error {

@@ -16,8 +16,8 @@ pub(crate) struct Endpoint {
     pub(crate) dirty: bool,
     pub(crate) stalled: bool,
     pub(crate) in_acknowledgements: bool,
-    /// Something was received and not acknowledged yet.
-    pub(crate) owes: bool,
+    /// Until when something that was received must be acknowledged, in microseconds.
+    pub(crate) owes: Option<u64>,
 }
 
 /// What kind of socket it is.
@@ -52,7 +52,7 @@ impl Endpoint {
             dirty: false,
             stalled: false,
             in_acknowledgements: false,
-            owes: false,
+            owes: None,
         }
     }
 }

@@ -25,6 +25,8 @@
 //! - **Wakers.** Those that are due are collected, and called by [`Stack::take_woken`]'s caller when it has
 //!   let go of its lock: what a foreign waker does, or drops, may come back here.
 //!
+//! Feature: `ipv6` (both families instead of IPv4 alone).
+//!
 //! It needs a heap, a source of moments (microseconds, passed with each call) and a [`Link`] to send by. It
 //! has no globals, no lock and no task: `modules/net` adds those.
 
@@ -32,25 +34,29 @@
 
 extern crate alloc;
 
+mod address;
 mod classify;
 mod deadlines;
 mod dhcp;
 mod dns;
 mod endpoint;
 mod error;
+#[cfg(feature = "ipv6")]
+mod ipv6;
+#[cfg(not(feature = "ipv6"))]
+#[path = "no_ipv6.rs"]
+mod ipv6;
 mod link;
 mod rings;
-mod slaac;
 mod stack;
 mod tcp;
 mod udp;
 
+pub use address::{address, standard};
 pub use dns::Lookup;
 pub use error::Error;
 pub use link::Link;
-pub use smoltcp::wire::{
-    IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address,
-};
+pub use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address};
 pub use stack::{Config, Counters, Stack, Woken};
 pub use tcp::{Connection, Listener, TcpOptions};
 pub use udp::Udp;

@@ -13,7 +13,7 @@ use slab::Slab;
 use smoltcp::{
     iface::{self, Interface, SocketSet},
     time::Instant,
-    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr},
+    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpVersion, Ipv4Address, Ipv4Cidr},
 };
 
 use crate::{
@@ -22,8 +22,8 @@ use crate::{
     deadlines::Deadlines,
     dhcp, dns,
     endpoint::{Endpoint, Kind},
+    ipv6::Autoconfiguration,
     link::Port,
-    slaac::Autoconfiguration,
     tcp::Listening,
 };
 
@@ -73,7 +73,7 @@ pub struct Stack<L> {
     empty: SocketSet<'static>,
     pub(crate) dhcp: Option<dhcp::Client>,
     pub(crate) dns: Option<dns::Resolver>,
-    pub(crate) slaac: Option<Autoconfiguration>,
+    pub(crate) autoconfiguration: Option<Autoconfiguration>,
     /// Who waits for an address.
     unconfigured: Vec<Waker>,
     random: u64,
@@ -159,6 +159,13 @@ pub(crate) fn at(now: u64) -> Instant {
     Instant::from_micros(now.cast_signed())
 }
 
+/// An interface without addresses. One copy of its large constructor is enough.
+#[cold]
+#[inline(never)]
+pub(crate) fn new_interface<L: Link>(link: &mut L, settings: iface::Config, now: u64) -> Interface {
+    Interface::new(settings, &mut Port::new(link, None), at(now))
+}
+
 /// How long an acknowledgement waits, in microseconds: what smoltcp says to its sockets (`ACK_DELAY_DEFAULT`).
 const ACKNOWLEDGEMENT_DELAY: u64 = 10_000;
 
@@ -172,10 +179,7 @@ impl<L: Link> Stack<L> {
         let mut settings = iface::Config::new(HardwareAddress::Ethernet(mac));
         settings.random_seed = config.seed;
         let mut link = link;
-        let mut interface = Interface::new(settings, &mut Port::new(&mut link, None), at(now));
-        interface.update_ip_addrs(|addresses| {
-            let _ = addresses.push(crate::slaac::link_local(mac));
-        });
+        let interface = new_interface(&mut link, settings, now);
         let mut this = Self {
             link,
             interface,
@@ -194,14 +198,12 @@ impl<L: Link> Stack<L> {
             empty: SocketSet::new(Vec::new()),
             dhcp: None,
             dns: None,
-            slaac: None,
+            autoconfiguration: None,
             unconfigured: Vec::new(),
             random: config.seed ^ 0x9e37_79b9_7f4a_7c15,
             counters: Counters::default(),
         };
-        if config.autoconfiguration {
-            this.slaac = Some(Autoconfiguration::new(&mut this.link, mac, config.seed, now));
-        }
+        this.start_ipv6(mac, &config, now);
         this
     }
 
@@ -246,9 +248,16 @@ impl<L: Link> Stack<L> {
             self.acknowledgements.pop_front();
             if let Some(target) = self.endpoints.get_mut(endpoint as usize)
                 && mem::take(&mut target.in_acknowledgements)
-                && target.owes
             {
-                self.serve(now, endpoint);
+                match target.owes {
+                    Some(due) if due <= now => self.serve(now, endpoint),
+                    // That one was paid, and this is another.
+                    Some(due) => {
+                        target.in_acknowledgements = true;
+                        self.acknowledgements.push_back((due, endpoint));
+                    }
+                    None => {}
+                }
             }
         }
         while let Some(endpoint) = self.dirty.pop() {
@@ -260,14 +269,15 @@ impl<L: Link> Stack<L> {
             self.wants_room = false;
             self.serve_stalled(now);
         }
-        self.advance_slaac(now);
+        self.advance_autoconfiguration(now);
     }
 
     /// When to call [`advance`](Self::advance) next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<u64> {
-        let slaac = self.slaac.as_ref().and_then(Autoconfiguration::next_deadline);
+        let autoconfiguration =
+            self.autoconfiguration.as_ref().and_then(Autoconfiguration::next_deadline);
         let acknowledgement = self.acknowledgements.front().map(|&(due, _)| due);
-        [self.deadlines.next(), slaac, acknowledgement].into_iter().flatten().min()
+        [self.deadlines.next(), autoconfiguration, acknowledgement].into_iter().flatten().min()
     }
 
     /// Whether [`advance`](Self::advance) has something to do now.
@@ -310,12 +320,10 @@ impl<L: Link> Stack<L> {
                 self.feed_nobody(now, frame);
                 self.serve_stalled(now);
             }
+            #[cfg(feature = "ipv6")]
             Class::Router => {
                 self.feed_nobody(now, frame);
-                if let Some(slaac) = &mut self.slaac {
-                    slaac.receive(&mut self.link, frame, now);
-                    self.advance_slaac(now);
-                }
+                self.configure(now, frame);
             }
             Class::Other => self.feed_nobody(now, frame),
             Class::Useless => {}
@@ -356,9 +364,9 @@ impl<L: Link> Stack<L> {
     /// The acknowledgement of what this connection has received can wait for data to go with.
     pub(crate) fn owe(&mut self, now: u64, endpoint: u32) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
-        target.owes = true;
+        let due = *target.owes.get_or_insert(now + ACKNOWLEDGEMENT_DELAY);
         if !mem::replace(&mut target.in_acknowledgements, true) {
-            self.acknowledgements.push_back((now + ACKNOWLEDGEMENT_DELAY, endpoint));
+            self.acknowledgements.push_back((due, endpoint));
         }
     }
 
@@ -366,7 +374,7 @@ impl<L: Link> Stack<L> {
     #[inline]
     pub(crate) fn serve(&mut self, now: u64, endpoint: u32) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
-        (target.dirty, target.owes) = (false, false);
+        (target.dirty, target.owes) = (false, None);
         let moment = at(now);
         let mut fruitless = 0;
         let next = loop {
@@ -443,6 +451,7 @@ impl<L: Link> Stack<L> {
     fn is_configured(&self) -> bool {
         self.addresses().iter().any(|address| match address {
             IpCidr::Ipv4(_) => true,
+            #[cfg(feature = "ipv6")]
             IpCidr::Ipv6(address) => !address.address().is_unicast_link_local(),
         })
     }
@@ -463,6 +472,7 @@ impl<L: Link> Stack<L> {
     pub fn gateway(&self) -> Option<Ipv4Address> {
         match self.interface.routes().get_default_ipv4_route()?.via_router {
             IpAddress::Ipv4(gateway) => Some(gateway),
+            #[cfg(feature = "ipv6")]
             IpAddress::Ipv6(_) => None,
         }
     }
@@ -488,6 +498,7 @@ impl<L: Link> Stack<L> {
         let routes = self.interface.routes_mut();
         match gateway {
             Some(IpAddress::Ipv4(gateway)) => routes.add_default_ipv4_route(gateway).map(drop),
+            #[cfg(feature = "ipv6")]
             Some(IpAddress::Ipv6(gateway)) => routes.add_default_ipv6_route(gateway).map(drop),
             None => Ok(()),
         }
@@ -497,7 +508,7 @@ impl<L: Link> Stack<L> {
     /// Replaces all IPv4 addresses and the router.
     pub(crate) fn replace_ipv4(&mut self, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Address>) {
         self.interface.update_ip_addrs(|addresses| {
-            addresses.retain(|address| !matches!(address, IpCidr::Ipv4(_)));
+            addresses.retain(|address| address.address().version() != IpVersion::Ipv4);
             if let Some(address) = address {
                 let _ = addresses.insert(0, IpCidr::Ipv4(address));
             }

@@ -14,6 +14,7 @@ use smoltcp::{
 
 use crate::{
     Error, Link, Stack,
+    address::header_len,
     classify::Flow,
     endpoint::{Endpoint, Kind, Owner, keep},
     link::Port,
@@ -412,16 +413,13 @@ impl<L: Link> Stack<L> {
         if socket.state() != State::Established || !(1..=SMALL).contains(&queued) {
             return false;
         }
-        let headers = match flow.local.addr {
-            IpAddress::Ipv4(_) => ETHERNET_AND_TCP + 20,
-            IpAddress::Ipv6(_) => ETHERNET_AND_TCP + 40,
-        };
+        let headers = ETHERNET_AND_TCP + header_len(flow.local.addr);
         let mut port = Port::new(&mut self.link, None);
         self.interface.poll_egress(at(now), &mut port, endpoint.single.set());
         if port.length < headers + queued {
             return false;
         }
-        (endpoint.dirty, endpoint.owes) = (false, false);
+        (endpoint.dirty, endpoint.owes) = (false, None);
         self.deadlines.set_if_none(now, connection.0, now + RETRANSMISSION);
         true
     }
@@ -441,12 +439,13 @@ impl<L: Link> Stack<L> {
         if !quiet {
             return false;
         }
-        if endpoint.writer.is_some() {
-            self.woken.push(&mut endpoint.writer);
-        }
+        self.woken.push(&mut endpoint.writer);
         if received > 0 {
             self.woken.push(&mut endpoint.reader);
             self.owe(now, number);
+        } else if socket.keep_alive().is_none() && socket.timeout().is_none() {
+            // All is acknowledged, and nobody speaks: until somebody does, no time matters.
+            self.deadlines.clear(number);
         }
         true
     }
@@ -633,7 +632,7 @@ impl<L: Link> Stack<L> {
         if self.spare.len() < SPARE {
             endpoint.single.renew_tcp();
             (endpoint.dirty, endpoint.stalled) = (false, false);
-            (endpoint.in_acknowledgements, endpoint.owes) = (false, false);
+            (endpoint.in_acknowledgements, endpoint.owes) = (false, None);
             self.spare.push(endpoint);
         }
     }

@@ -10,6 +10,7 @@ use smoltcp::{
 
 use crate::{
     Error, Link, Stack,
+    address::header_len,
     endpoint::{Endpoint, Kind, keep},
     rings::Single,
 };
@@ -91,10 +92,7 @@ impl<L: Link> Stack<L> {
         let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
             return Poll::Ready(Err(Error::InvalidAddress));
         };
-        let header = match to.addr {
-            IpAddress::Ipv4(_) => IPV4_AND_UDP,
-            IpAddress::Ipv6(_) => IPV6_AND_UDP,
-        };
+        let header = header_len(to.addr) + HEADER;
         if bytes.len() + header > self.link.mtu() || bytes.len() > BYTES {
             return Poll::Ready(Err(Error::TooLarge));
         }
@@ -137,6 +135,5 @@ impl<L: Link> Stack<L> {
     }
 }
 
-/// Headers without options, in bytes (RFC 791 §3.1, RFC 8200 §3, RFC 768).
-const IPV4_AND_UDP: usize = 20 + 8;
-const IPV6_AND_UDP: usize = 40 + 8;
+/// UDP's own, in bytes (RFC 768).
+const HEADER: usize = 8;

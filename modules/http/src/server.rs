@@ -16,7 +16,7 @@ use wakeful_task::Builder;
 
 use crate::{
     Router,
-    socket::Connection,
+    socket::{Connection, Wire},
     timer::{Clock, Watchdog},
 };
 
@@ -225,18 +225,20 @@ where
 }
 
 async fn answer_for_ever<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
-    let (mut head, watchdog) = ([0; HEAD], Watchdog::new());
+    let (mut head, watchdog, wire) = ([0; HEAD], Watchdog::new(), Wire::new(stream));
     let server =
         picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head);
+    let serving = pin!(server.serve(Connection(&wire)));
     // Why a connection ended is of no use to anybody here.
-    let _ = watchdog.watch(pin!(server.serve::<Connection>(Connection::new(stream)))).await;
+    let _ = watchdog.watch(serving, |context| wire.end_turn(context)).await;
 }
 
 async fn answer_until_end<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
-    let (mut head, watchdog) = ([0; HEAD], Watchdog::new());
+    let (mut head, watchdog, wire) = ([0; HEAD], Watchdog::new(), Wire::new(stream));
     let end = shared.end.wait_until(|| shared.ending.get());
     let server =
         picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head)
             .with_graceful_shutdown(end, shared.grace.get());
-    let _ = watchdog.watch(pin!(server.serve::<Connection>(Connection::new(stream)))).await;
+    let serving = pin!(server.serve(Connection(&wire)));
+    let _ = watchdog.watch(serving, |context| wire.end_turn(context)).await;
 }

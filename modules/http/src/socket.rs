@@ -1,6 +1,11 @@
 //! A connection, as picoserve wants it.
+//!
+//! picoserve writes in small pieces, and flushes after the head and after the body of an answer. Here they are
+//! put together, and sent when the connection's task has nothing more to do in its turn: an answer is one
+//! segment if it can be, and the lock of the stack is taken once for it. Nothing waits longer than that.
 
 use core::{
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     task::{Context, Poll, ready},
 };
@@ -10,83 +15,119 @@ use picoserve::{
     io::{BaseWrite, ErrorType, Socket, Write},
     mem::{BorrowedBuffer, BorrowedCursor},
 };
-use wakeful_net::{Error, ReadHalf, TcpStream, WriteHalf};
+use wakeful_net::{Error, ReadHalf, TcpStream};
 
 use crate::timer::Wakeful;
 
-/// How many bytes of a response are put together before they go to the TCP ring.
+/// How many bytes of an answer are put together before they go to the TCP ring.
 const PIECE: usize = 1024;
 
 /// How many bytes that nobody asked for are read from a peer, so that it gets to read the answer.
 const PATIENCE: usize = 64 * 1024;
 
-/// A connection and the piece of a response that is being written.
-pub(crate) struct Connection {
+/// The wire to a peer: what is written stays here until it is a piece, or until the end of the turn.
+pub(crate) struct Wire {
     stream: TcpStream,
-    piece: Piece,
+    piece: RefCell<Piece>,
+    /// What was written is to be sent.
+    flush: Cell<bool>,
 }
 
-/// What was written and has not gone to the TCP ring.
 struct Piece {
     bytes: [u8; PIECE],
     len: usize,
 }
 
-impl Connection {
+impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, piece: Piece { bytes: [0; PIECE], len: 0 } }
+        let piece = Piece { bytes: [0; PIECE], len: 0 };
+        Self { stream, piece: RefCell::new(piece), flush: Cell::new(false) }
+    }
+
+    /// Sends what was flushed. At the end of each turn; if the ring is full, the task is woken when it is not.
+    pub(crate) fn end_turn(&self, context: &mut Context<'_>) {
+        if self.flush.get() && self.poll_hand_over(context).is_ready() {
+            self.flush.set(false);
+            self.stream.send_now();
+        }
+    }
+
+    /// Hands the piece to the TCP ring.
+    fn poll_hand_over(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let piece = &mut *self.piece.borrow_mut();
+        while piece.len > 0 {
+            let written =
+                ready!(self.stream.poll_write_corked(context, &piece.bytes[..piece.len]))?;
+            piece.bytes.copy_within(written..piece.len, 0);
+            piece.len -= written;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands the rest to the TCP ring. Dropping the stream then sends it together with the goodbye.
+    async fn hand_over<T: Timer<Wakeful>>(
+        &self,
+        timeouts: &Timeouts,
+        timer: &T,
+    ) -> Result<(), ServeError<Error>> {
+        self.flush.set(false);
+        timer
+            .run_with_timeout(timeouts.write, poll_fn(|context| self.poll_hand_over(context)))
+            .await
+            .map_err(ServeError::WriteTimeout)?
+            .map_err(ServeError::Write)
     }
 
     /// Says goodbye, and reads what the peer is still sending: otherwise it would get a reset, perhaps before
     /// it has read the answer (RFC 9112 §9.6).
     async fn linger<T: Timer<Wakeful>>(
-        mut self,
+        &self,
         timeouts: &Timeouts,
         timer: &T,
     ) -> Result<(), ServeError<Error>> {
-        {
-            let (_, mut writer) = self.split();
-            timer
-                .run_with_timeout(timeouts.write, writer.flush())
-                .await
-                .map_err(ServeError::WriteTimeout)?
-                .map_err(ServeError::Write)?;
-        }
+        self.hand_over(timeouts, timer).await?;
         self.stream.shut();
-        let discard = async {
-            let mut buffer = [0; 256];
-            let mut rest = PATIENCE;
+        let mut rest = PATIENCE;
+        let discard = poll_fn(|context| {
             loop {
-                match self.stream.read(&mut buffer).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) if count < rest => rest -= count,
-                    Ok(_) => break,
+                let mut buffer = [0; 256];
+                match ready!(self.stream.poll_read(context, &mut buffer)) {
+                    Ok(count) if count > 0 && count < rest => rest -= count,
+                    _ => return Poll::Ready(()),
                 }
             }
-        };
+        });
         // Whichever ends first: the stream is dropped now.
         let _ = timer.run_with_timeout(timeouts.read_request, discard).await;
         Ok(())
     }
 }
 
-impl Socket<Wakeful> for Connection {
-    type Error = Error;
-    type ReadHalf<'a> = ReadHalf<'a>;
-    type WriteHalf<'a> = Writer<'a>;
+/// A connection on a wire.
+pub(crate) struct Connection<'w>(pub(crate) &'w Wire);
 
-    fn split(&mut self) -> (ReadHalf<'_>, Writer<'_>) {
-        let (reader, writer) = self.stream.split();
-        (reader, Writer { stream: writer, piece: &mut self.piece })
+impl<'w> Socket<Wakeful> for Connection<'w> {
+    type Error = Error;
+    type ReadHalf<'a>
+        = ReadHalf<'w>
+    where
+        Self: 'a;
+    type WriteHalf<'a>
+        = Writer<'w>
+    where
+        Self: 'a;
+
+    fn split(&mut self) -> (ReadHalf<'w>, Writer<'w>) {
+        (self.0.stream.reader(), Writer(self.0))
     }
 
     /// What was written goes out all the same: it may say what was wrong.
-    async fn abort<T: Timer<Wakeful>>(
+    fn abort<T: Timer<Wakeful>>(
         self,
         timeouts: &Timeouts,
         timer: &T,
-    ) -> Result<(), ServeError<Error>> {
-        self.linger(timeouts, timer).await
+    ) -> impl Future<Output = Result<(), ServeError<Error>>> {
+        self.0.linger(timeouts, timer)
     }
 
     async fn shutdown<T: Timer<Wakeful>>(
@@ -94,31 +135,15 @@ impl Socket<Wakeful> for Connection {
         timeouts: &Timeouts,
         timer: &T,
     ) -> Result<(), ServeError<Error>> {
-        if self.piece.len == 0 && !self.stream.has_unread() {
-            return Ok(()); // dropping it says goodbye
+        if self.0.stream.has_unread() {
+            return self.0.linger(timeouts, timer).await;
         }
-        self.linger(timeouts, timer).await
+        self.0.hand_over(timeouts, timer).await
     }
 }
 
-/// Writes a response.
-pub(crate) struct Writer<'a> {
-    stream: WriteHalf<'a>,
-    piece: &'a mut Piece,
-}
-
-impl Writer<'_> {
-    /// Hands the piece to the TCP ring.
-    fn poll_hand_over(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while self.piece.len > 0 {
-            let bytes = &self.piece.bytes[..self.piece.len];
-            let written = ready!(self.stream.poll_write_corked(context, bytes))?;
-            self.piece.bytes.copy_within(written..self.piece.len, 0);
-            self.piece.len -= written;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
+/// Writes an answer.
+pub(crate) struct Writer<'w>(&'w Wire);
 
 impl ErrorType for Writer<'_> {
     type Error = Error;
@@ -128,23 +153,23 @@ impl ErrorType for Writer<'_> {
 impl BaseWrite for Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
         poll_fn(|context| {
-            if bytes.len() <= PIECE - self.piece.len {
-                self.piece.bytes[self.piece.len..][..bytes.len()].copy_from_slice(bytes);
-                self.piece.len += bytes.len();
+            let mut piece = self.0.piece.borrow_mut();
+            let len = piece.len;
+            if let Some(room) = piece.bytes[len..].get_mut(..bytes.len()) {
+                room.copy_from_slice(bytes);
+                piece.len += bytes.len();
                 return Poll::Ready(Ok(bytes.len()));
             }
             // Long: straight into the ring.
-            ready!(self.poll_hand_over(context))?;
-            self.stream.poll_write_corked(context, bytes)
+            drop(piece);
+            ready!(self.0.poll_hand_over(context))?;
+            self.0.stream.poll_write_corked(context, bytes)
         })
     }
 
     fn flush(&mut self) -> impl Future<Output = Result<(), Error>> {
-        poll_fn(|context| {
-            ready!(self.poll_hand_over(context))?;
-            self.stream.send_now();
-            Poll::Ready(Ok(()))
-        })
+        self.0.flush.set(true);
+        core::future::ready(Ok(()))
     }
 }
 
@@ -155,14 +180,15 @@ impl Write for Writer<'_> {
     ) -> impl Future<Output = Result<R, Error>> {
         let mut f = Some(f);
         poll_fn(move |context| {
-            if self.piece.len == PIECE {
-                ready!(self.poll_hand_over(context))?;
+            // What did not fit comes again after a flush, so a piece that is nearly full is in the way.
+            if self.0.piece.borrow().len > PIECE / 2 {
+                ready!(self.0.poll_hand_over(context))?;
             }
-            let mut buffer = BorrowedBuffer::new(&mut self.piece.bytes[self.piece.len..]);
+            let piece = &mut *self.0.piece.borrow_mut();
+            let mut buffer = BorrowedBuffer::new(&mut piece.bytes[piece.len..]);
             let f = f.take().expect("not polled after it was ready");
             let result = f(buffer.unfilled());
-            let written = buffer.len();
-            self.piece.len += written;
+            piece.len += buffer.len();
             Poll::Ready(Ok(result))
         })
     }

@@ -33,12 +33,17 @@ impl Watchdog {
         Self { due: Cell::new(NEVER) }
     }
 
-    /// Polls `future`, which takes its timeouts from here, whenever one of them may be over.
+    /// Polls `future`, which takes its timeouts from here, whenever one of them may be over. When it has to
+    /// wait, `end_turn` is called.
     ///
     /// # Cancellation
     ///
     /// As that of `future`.
-    pub(crate) async fn watch<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
+    pub(crate) async fn watch<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+        end_turn: impl Fn(&mut Context<'_>),
+    ) -> F::Output {
         let mut sleep = pin!(Sleep::until(u64::MAX));
         core::future::poll_fn(|context| {
             loop {
@@ -46,6 +51,7 @@ impl Watchdog {
                 if let Poll::Ready(output) = future.as_mut().poll(context) {
                     return Poll::Ready(output);
                 }
+                end_turn(context);
                 let due = self.due.get();
                 let now = Instant::now();
                 let planned = Instant::from_ticks(sleep.deadline());

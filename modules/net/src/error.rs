@@ -42,9 +42,9 @@ impl From<Error> for AxError {
             Error::UnexpectedEnd => AxErrorKind::UnexpectedEof,
             Error::Stack(error) => match error {
                 StackError::AddressInUse | StackError::NoFreePort => AxErrorKind::AddrInUse,
-                StackError::InvalidAddress
-                | StackError::TooLarge
-                | StackError::InvalidName => AxErrorKind::InvalidInput,
+                StackError::InvalidAddress | StackError::TooLarge | StackError::InvalidName => {
+                    AxErrorKind::InvalidInput
+                }
                 StackError::NetworkUnreachable | StackError::NoNameServer => {
                     AxErrorKind::BadAddress
                 }

@@ -42,7 +42,9 @@ pub use error::Error;
 pub use names::{lookup, to_address};
 pub use settings::Settings;
 pub use state::{Counters, addresses, configured, connections, counters, has_card, random, start};
-pub use tcp::{Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions, TcpStream, WriteHalf};
+pub use tcp::{
+    Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions, TcpStream, WriteHalf,
+};
 #[cfg(feature = "edge-nal")]
 pub use traits::edge;
 #[cfg(feature = "embedded-nal")]

@@ -7,7 +7,7 @@ use core::{
     task::Poll,
 };
 
-use wakeful_stack::{Error as StackError, IpAddress, Lookup};
+use wakeful_stack::{Error as StackError, IpAddress, Lookup, standard};
 
 use crate::{
     Error,
@@ -31,7 +31,7 @@ pub async fn lookup(name: &str) -> Result<Vec<IpAddr>, Error> {
     let mut failure = Error::Stack(StackError::NoSuchName);
     for ipv6 in [false, true] {
         match lookup_kind(name, ipv6).await {
-            Ok(addresses) => return Ok(addresses.into_iter().map(Into::into).collect()),
+            Ok(addresses) => return Ok(addresses.into_iter().map(standard).collect()),
             Err(error) => failure = error,
         }
     }

@@ -2,7 +2,7 @@
 
 use core::{fmt, net::IpAddr};
 
-use wakeful_stack::IpCidr;
+use wakeful_stack::{IpCidr, address as stack_address, standard};
 
 /// Where addresses come from.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,8 @@ pub enum Invalid {
     Gateway,
     /// After `dns=`.
     Server,
+    /// IPv6, in an image without it.
+    Family,
     /// More of a kind than can be used.
     TooMany,
 }
@@ -32,9 +34,12 @@ pub enum Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Address => "not `dhcp`, and not an address with the length of its network: ip=10.0.2.15/24",
+            Self::Address => {
+                "not `dhcp`, and not an address with the length of its network: ip=10.0.2.15/24"
+            }
             Self::Gateway => "not an address: gw=10.0.2.2",
             Self::Server => "not an address: dns=10.0.2.3",
+            Self::Family => "this image is built without the feature `ipv6`",
             Self::TooMany => "too many of these",
         })
     }
@@ -45,8 +50,13 @@ impl Settings {
     pub fn take(&mut self, key: &str, value: &str) -> Option<Result<(), Invalid>> {
         Some(match key {
             "ip" => self.take_address(value),
-            "gw" => value.parse().map_err(|_| Invalid::Gateway).and_then(|it| put(&mut self.gateways, it)),
-            "dns" => value.parse().map_err(|_| Invalid::Server).and_then(|it| put(&mut self.servers, it)),
+            "gw" => value
+                .parse()
+                .map_err(|_| Invalid::Gateway)
+                .and_then(|it| put(&mut self.gateways, it)),
+            "dns" => {
+                value.parse().map_err(|_| Invalid::Server).and_then(|it| put(&mut self.servers, it))
+            }
             _ => return None,
         })
     }
@@ -66,7 +76,8 @@ impl Settings {
         if address.is_ipv4() {
             self.dhcp.get_or_insert(false);
         }
-        put(&mut self.addresses, IpCidr::new(address.into(), length))
+        let address = stack_address(address).ok_or(Invalid::Family)?;
+        put(&mut self.addresses, IpCidr::new(address, length))
     }
 
     /// Whether to ask for an IPv4 address: unless one is given.
@@ -76,13 +87,13 @@ impl Settings {
 
     /// Whether to ask routers for IPv6 addresses: unless one is given.
     pub(crate) fn autoconfiguration(&self) -> bool {
-        !self.addresses().any(|(address, _)| matches!(address, IpCidr::Ipv6(_)))
+        !self.addresses().any(|(address, _)| standard(address.address()).is_ipv6())
     }
 
     /// Addresses that are given, each with the gateway of its family.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (IpCidr, Option<IpAddr>)> {
         self.addresses.iter().flatten().map(|&address| {
-            let ipv4 = matches!(address, IpCidr::Ipv4(_));
+            let ipv4 = standard(address.address()).is_ipv4();
             (address, self.gateways.iter().flatten().copied().find(|it| it.is_ipv4() == ipv4))
         })
     }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use spin::{Mutex, Once};
 use wakeful_driver::{net, random_u64};
 use wakeful_hal::{console, timer};
-use wakeful_stack::{Config, Stack, Woken};
+use wakeful_stack::{Config, Stack, Woken, address as address_of, standard};
 use wakeful_task::{Builder, Priority};
 use wakeful_time::Sleep;
 
@@ -35,18 +35,21 @@ const CONNECTIONS: usize = 16_384;
 /// Microseconds since the machine's counter started.
 #[inline]
 pub(crate) fn now() -> u64 {
-    let ticks = timer::now();
-    match timer::frequency() {
-        10_000_000 => ticks / 10, // QEMU: a division by a constant
-        hz => (u128::from(ticks) * 1_000_000 / u128::from(hz)) as u64,
+    let (ticks, hz) = (timer::now(), timer::frequency());
+    if hz == 10_000_000 {
+        return ticks / 10; // QEMU's, without two divisions
     }
+    ticks / hz * MICROS + ticks % hz * MICROS / hz
 }
 
-/// The moment of the machine's counter, not before so many microseconds.
+/// The moment of the machine's counter that is not before so many microseconds.
 fn ticks(micros: u64) -> u64 {
-    let ticks = (u128::from(micros) * u128::from(timer::frequency())).div_ceil(1_000_000);
-    u64::try_from(ticks).unwrap_or(u64::MAX)
+    let hz = timer::frequency();
+    let rest = (micros % MICROS * hz).div_ceil(MICROS);
+    (micros / MICROS).saturating_mul(hz).saturating_add(rest)
 }
+
+const MICROS: u64 = 1_000_000;
 
 /// Does something with the stack. Wakers that are due afterwards are called without the lock.
 #[inline]
@@ -87,11 +90,12 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
     };
     let mut stack = Stack::new(Card(card), config, now());
     for (address, gateway) in settings.addresses() {
-        if stack.set_address(address, gateway.map(Into::into)).is_err() {
+        if stack.set_address(address, gateway.and_then(address_of)).is_err() {
             console::print(format_args!("wakeful: {address} is no address for a machine\n"));
         }
     }
-    let servers: Vec<_> = settings.servers.iter().flatten().map(|&server| server.into()).collect();
+    let servers: Vec<_> =
+        settings.servers.iter().flatten().filter_map(|&server| address_of(server)).collect();
     if !servers.is_empty() {
         stack.set_name_servers(&servers);
     }
@@ -180,16 +184,16 @@ pub async fn configured() -> Result<(), Error> {
 
 /// The addresses of this machine: IPv4 first, that of the link alone last.
 pub fn addresses() -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = with(|stack| {
-        stack.addresses().iter().map(|cidr| cidr.address().into()).collect()
+    let addresses = with(|stack| {
+        stack.addresses().iter().map(|cidr| standard(cidr.address())).collect::<Vec<_>>()
     })
     .unwrap_or_default();
-    addresses.sort_by_key(|address| match address {
+    let rank = |address: &IpAddr| match address {
         IpAddr::V4(_) => 0,
         IpAddr::V6(address) if !address.is_unicast_link_local() => 1,
         IpAddr::V6(_) => 2,
-    });
-    addresses
+    };
+    (0..3).flat_map(|kind| addresses.iter().filter(move |it| rank(it) == kind)).copied().collect()
 }
 
 /// What has happened so far.

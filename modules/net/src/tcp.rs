@@ -7,7 +7,9 @@ use core::{
     task::{Context, Poll, ready},
 };
 
-use wakeful_stack::{Connection, IpEndpoint, IpListenEndpoint, Listener};
+use wakeful_stack::{
+    Connection, Error as StackError, IpEndpoint, IpListenEndpoint, Listener, address, standard,
+};
 use wakeful_task::poll_proceed;
 
 pub use wakeful_stack::TcpOptions;
@@ -39,14 +41,25 @@ impl From<SocketAddr> for Local {
     }
 }
 
-impl From<Local> for IpListenEndpoint {
-    fn from(local: Local) -> Self {
-        Self { addr: local.address.map(Into::into), port: local.port }
+impl Local {
+    pub(crate) fn endpoint(self) -> Result<IpListenEndpoint, Error> {
+        let addr = match self.address {
+            Some(ip) => Some(address(ip).ok_or(NO_WAY)?),
+            None => None,
+        };
+        Ok(IpListenEndpoint { addr, port: self.port })
     }
 }
 
+/// There is no way to addresses of a family that is not linked.
+const NO_WAY: Error = Error::Stack(StackError::NetworkUnreachable);
+
 pub(crate) fn address_of(endpoint: IpEndpoint) -> SocketAddr {
-    SocketAddr::new(endpoint.addr.into(), endpoint.port)
+    SocketAddr::new(standard(endpoint.addr), endpoint.port)
+}
+
+pub(crate) fn endpoint_of(it: SocketAddr) -> Result<IpEndpoint, Error> {
+    Ok(IpEndpoint::new(address(it.ip()).ok_or(NO_WAY)?, it.port()))
 }
 
 /// How many connections wait to be accepted, unless something else is asked for. Linux has 4096
@@ -84,8 +97,8 @@ impl TcpListener {
         backlog: usize,
         options: TcpOptions,
     ) -> Result<Self, Error> {
-        let local: Local = local.into();
-        let listener = with(|stack| stack.listen(local.into(), backlog, options))??;
+        let local = local.into().endpoint()?;
+        let listener = with(|stack| stack.listen(local, backlog, options))??;
         Ok(Self { listener: Some(listener) })
     }
 
@@ -175,7 +188,7 @@ impl TcpStream {
     ///
     /// The attempt is given up.
     pub async fn connect_with(peer: SocketAddr, options: TcpOptions) -> Result<Self, Error> {
-        let peer = IpEndpoint::new(peer.ip().into(), peer.port());
+        let peer = endpoint_of(peer)?;
         let connection = with(|stack| stack.connect(now(), peer, options))??;
         let stream = Self::new(connection);
         poll_fn(|context| {
@@ -296,6 +309,11 @@ impl TcpStream {
         (ReadHalf(self), WriteHalf(self))
     }
 
+    /// The direction from the peer. With two of them that wait at the same time, one is not woken.
+    pub fn reader(&self) -> ReadHalf<'_> {
+        ReadHalf(self)
+    }
+
     /// The two directions, for two tasks. The connection ends when both are dropped.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let stream = Arc::new(self);
@@ -304,7 +322,8 @@ impl TcpStream {
 
     // What both halves do: one reads, the other one writes, and each waits in a place of its own.
 
-    pub(crate) fn poll_read(
+    /// [`read`](Self::read), for who writes futures by hand.
+    pub fn poll_read(
         &self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
@@ -325,6 +344,15 @@ impl TcpStream {
 
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         with_existing(|stack| stack.poll_readable(self.connection(), context.waker()))
+    }
+
+    /// As [`WriteHalf::write_corked`], for who writes futures by hand.
+    pub fn poll_write_corked(
+        &self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, Error>> {
+        self.poll_put(context, bytes, false)
     }
 
     fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Error>> {
@@ -352,7 +380,8 @@ impl TcpStream {
         Poll::Ready(Ok(ready!(written)?))
     }
 
-    fn send_now(&self) {
+    /// [`flush`](Self::flush), which does not wait.
+    pub fn send_now(&self) {
         with_existing(|stack| stack.flush(now(), self.connection()));
     }
 
@@ -424,21 +453,7 @@ macro_rules! writing_half {
             ///
             /// Nothing was written if this has not returned.
             pub async fn write_corked(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-                poll_fn(|context| self.poll_write_corked(context, bytes)).await
-            }
-
-            /// [`write_corked`](Self::write_corked), for who writes futures by hand.
-            pub fn poll_write_corked(
-                &mut self,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<Result<usize, Error>> {
-                self.0.poll_put(context, bytes, false)
-            }
-
-            /// [`flush`](Self::flush), which does not wait.
-            pub fn send_now(&mut self) {
-                self.0.send_now();
+                poll_fn(|context| self.0.poll_write_corked(context, bytes)).await
             }
 
             /// As [`TcpStream::flush`].

@@ -6,13 +6,13 @@ use core::{
     task::{Context, Poll, ready},
 };
 
-use wakeful_stack::{IpEndpoint, Udp};
+use wakeful_stack::{Udp, address, standard};
 use wakeful_task::poll_proceed;
 
 use crate::{
     Error, Local,
     state::{now, with, with_existing},
-    tcp::address_of,
+    tcp::{address_of, endpoint_of},
 };
 
 /// Sends and receives datagrams.
@@ -31,8 +31,8 @@ impl UdpSocket {
     ///
     /// [`Error::NoCard`]; the port is in use.
     pub fn bind(local: impl Into<Local>) -> Result<Self, Error> {
-        let local: Local = local.into();
-        let socket = with(|stack| stack.bind_udp(local.into()))??;
+        let local = local.into().endpoint()?;
+        let socket = with(|stack| stack.bind_udp(local))??;
         Ok(Self { socket: Some(socket) })
     }
 
@@ -84,7 +84,7 @@ impl UdpSocket {
             stack.poll_receive_udp(self.socket(), context.waker(), |bytes, peer, local| {
                 let count = bytes.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&bytes[..count]);
-                Ok((bytes.len(), address_of(peer), local.map(Into::into)))
+                Ok((bytes.len(), address_of(peer), local.map(standard)))
             })
         })
     }
@@ -98,8 +98,8 @@ impl UdpSocket {
         local: Option<IpAddr>,
     ) -> Poll<Result<(), Error>> {
         ready!(poll_proceed(context));
-        let peer = IpEndpoint::new(peer.ip().into(), peer.port());
-        let local = local.map(Into::into);
+        let peer = endpoint_of(peer)?;
+        let local = local.and_then(address);
         let sent = with_existing(|stack| {
             stack.poll_send_udp(now(), self.socket(), context.waker(), bytes, peer, local)
         });

@@ -1,4 +1,4 @@
-//! IPv6 addresses from routers (RFC 4862).
+//! IPv6: the address of the link, and addresses from routers (RFC 4862).
 //!
 //! smoltcp mixes the moments of this with those of every socket set, so that each connection would be looked
 //! after when a router's word expires. So it has an interface of its own, which hears nothing but what
@@ -11,7 +11,11 @@ use smoltcp::{
     wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv6Address, Ipv6Cidr},
 };
 
-use crate::{Link, Stack, link::Port, stack::at};
+use crate::{
+    Config as StackConfig, Link, Stack,
+    link::Port,
+    stack::{at, new_interface},
+};
 
 /// The state of asking routers, and what they said.
 pub(crate) struct Autoconfiguration {
@@ -38,7 +42,7 @@ impl Autoconfiguration {
         let mut settings = Config::new(HardwareAddress::Ethernet(mac));
         settings.random_seed = seed;
         settings.slaac = true;
-        let mut interface = Interface::new(settings, &mut Port::new(link, None), at(now));
+        let mut interface = new_interface(link, settings, now);
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(link_local(mac));
         });
@@ -84,30 +88,58 @@ impl Autoconfiguration {
 }
 
 impl<L: Link> Stack<L> {
-    /// Does what is due of autoconfiguration.
-    pub(crate) fn advance_slaac(&mut self, now: u64) {
-        let Some(slaac) = &mut self.slaac else { return };
-        if slaac.next.is_none_or(|next| next > now) {
-            return;
+    /// Takes the address of the link, and begins to ask routers if that is wanted.
+    pub(crate) fn start_ipv6(&mut self, mac: EthernetAddress, config: &StackConfig, now: u64) {
+        self.interface.update_ip_addrs(|addresses| {
+            let _ = addresses.push(link_local(mac));
+        });
+        if config.autoconfiguration {
+            let it = Autoconfiguration::new(&mut self.link, mac, config.seed, now);
+            self.autoconfiguration = Some(it);
         }
-        slaac.poll(&mut self.link, now);
-        if !slaac.addresses().eq(slaac.copied.iter().copied()) {
-            let old = core::mem::take(&mut slaac.copied);
-            slaac.copied = slaac.addresses().collect();
+    }
+
+    /// Takes what a router has said.
+    #[cold]
+    pub(crate) fn configure(&mut self, now: u64, frame: &[u8]) {
+        if let Some(it) = &mut self.autoconfiguration {
+            it.receive(&mut self.link, frame, now);
+            self.advance_autoconfiguration(now);
+        }
+    }
+
+    /// Does what is due of autoconfiguration.
+    #[inline]
+    pub(crate) fn advance_autoconfiguration(&mut self, now: u64) {
+        if let Some(it) = &self.autoconfiguration
+            && it.next.is_some_and(|next| next <= now)
+        {
+            self.autoconfigure(now);
+        }
+    }
+
+    #[cold]
+    fn autoconfigure(&mut self, now: u64) {
+        let Some(it) = &mut self.autoconfiguration else { return };
+        it.poll(&mut self.link, now);
+        if !it.addresses().eq(it.copied.iter().copied()) {
+            let old = core::mem::take(&mut it.copied);
+            it.copied = it.addresses().collect();
             self.interface.update_ip_addrs(|addresses| {
                 addresses.retain(|address| !old.contains(address));
-                for &address in &slaac.copied {
+                for &address in &it.copied {
                     let _ = addresses.push(address);
                 }
             });
         }
-        let router = slaac.router();
-        if router != slaac.router {
-            slaac.router = router;
+        let router = it.router();
+        if router != it.router {
+            it.router = router;
             self.interface.routes_mut().remove_default_ipv6_route();
             if let Some(router) = router {
                 let _ = self.interface.routes_mut().add_default_ipv6_route(router);
             }
         }
+        self.configured();
     }
 }
