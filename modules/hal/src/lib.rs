@@ -15,7 +15,6 @@
 #![expect(unsafe_code, reason = "this crate drives the hardware")]
 
 mod backtrace;
-mod bytes;
 pub mod console;
 mod critical_section;
 mod entry;

@@ -22,11 +22,15 @@
 
 extern crate alloc;
 
+mod page;
 mod router;
 mod server;
 mod socket;
 mod timer;
 
+#[cfg(feature = "json")]
+pub use page::json;
+pub use page::{Page, bytes, html, text};
 #[doc(no_inline)]
 pub use picoserve::{
     self, KeepAlive, Timeouts, extract, request, response, routing, time::Duration, url_encoded,

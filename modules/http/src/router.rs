@@ -11,8 +11,8 @@ use alloc::boxed::Box;
 use picoserve::{
     ResponseSent,
     io::Read,
-    request::{Path, Request},
-    response::{IntoResponse, ResponseWriter, StatusCode},
+    request::{Path, Request, RequestParts},
+    response::{IntoResponse, Response, ResponseWriter, StatusCode},
     routing::{
         Layer, MethodHandler, MethodHandlerService, PathDescription, PathRouter, PathRouterService,
     },
@@ -104,7 +104,10 @@ impl<S, C, H: MethodHandler<S, C>> MethodHandlerService<S, C> for Boxed<H> {
         request: Request<'_, R>,
         writer: W,
     ) -> Result<ResponseSent, W::Error> {
-        Box::pin(self.0.call_method_handler(state, parameters, request, writer)).await
+        match fault(&request.parts) {
+            None => Box::pin(self.0.call_method_handler(state, parameters, request, writer)).await,
+            Some(fault) => Box::pin(refuse(fault, request, writer)).await,
+        }
     }
 }
 
@@ -120,6 +123,9 @@ impl<S, C> PathRouterService<S, C> for NotFound {
         request: Request<'_, R>,
         writer: W,
     ) -> Result<ResponseSent, W::Error> {
+        if let Some(fault) = fault(&request.parts) {
+            return Box::pin(refuse(fault, request, writer)).await;
+        }
         let path = path.encoded();
         Box::pin(async move {
             let connection = request.body_connection.finalize().await?;
@@ -128,4 +134,46 @@ impl<S, C> PathRouterService<S, C> for NotFound {
         })
         .await
     }
+}
+
+/// Why a request cannot be answered as it stands.
+type Fault = (StatusCode, &'static str);
+
+/// What picoserve lets pass, and a proxy may understand in another way: another version of HTTP, and a body
+/// whose length is said by chunks, in two ways, or not as a number (RFC 9112 §2.3, §6).
+fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
+    let version = parts.http_version().as_bytes();
+    if !matches!(version, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) {
+        return Some((StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here\r\n"));
+    }
+    let mut length = None;
+    for (name, value) in parts.headers().iter() {
+        // Two comparisons of lengths for all headers but these.
+        match name.as_raw().len() {
+            17 if name == "transfer-encoding" => {
+                return Some((StatusCode::NOT_IMPLEMENTED, "a content-length is needed\r\n"));
+            }
+            14 if name == "content-length" => {
+                let value = value.as_raw();
+                let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                if !is_number || length.is_some_and(|other| other != value) {
+                    return Some((StatusCode::BAD_REQUEST, "what content-length is that?\r\n"));
+                }
+                length = Some(value);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Answers that, and that nothing more is understood on this connection.
+async fn refuse<R: Read, W: ResponseWriter<Error = R::Error>>(
+    (status, why): Fault,
+    request: Request<'_, R>,
+    writer: W,
+) -> Result<ResponseSent, W::Error> {
+    let connection = request.body_connection.finalize().await?;
+    let answer = Response::new(status, why).with_header("Connection", "close");
+    answer.write_to(connection, writer).await
 }

@@ -20,7 +20,7 @@
 //! # Features
 //!
 //! None is on by default, and what is off is not in the image: `allocator`, `talc`,
-//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `net`, `ipv6`, `nal`, `edge`, `http`.
+//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `net`, `ipv6`, `nal`, `edge`, `http`, `json`, `websocket`.
 //! What each does is said beside it in `Cargo.toml`.
 
 #![no_std]
