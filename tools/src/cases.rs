@@ -142,6 +142,7 @@ fn runtime() -> Vec<Case> {
     let passes = |name, case| testsuite(name, case).never("panicked at");
     vec![
         passes("runtime::memory_map", "map").sees("case map passed"),
+        passes("runtime::bytes", "bytes").sees("case bytes passed"),
         passes("runtime::heap", "heap-stress").smp(4).sees("case heap-stress passed"),
         passes("runtime::heap_talc", "heap-stress-talc")
             .smp(4)
@@ -315,6 +316,7 @@ fn other_machines() -> Vec<Case> {
     const UBOOT: &str = "qemu-virt-uboot";
     vec![
         on(U74, "u74::memory_map", "map", "case map passed"),
+        on(U74, "u74::bytes", "bytes", "case bytes passed"),
         on(U74, "u74::timer", "timer", "case timer passed"),
         on(U74, "u74::heap", "heap-stress", "case heap-stress passed"),
         on(U74, "u74::ipi", "ipi", "case ipi passed"),

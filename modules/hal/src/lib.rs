@@ -15,6 +15,7 @@
 #![expect(unsafe_code, reason = "this crate drives the hardware")]
 
 mod backtrace;
+mod bytes;
 pub mod console;
 mod critical_section;
 mod entry;

@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod bytes;
 mod devices;
 mod embassy;
 mod faults;
@@ -54,6 +55,7 @@ const CASES: &[Case] = &[
     ("main-err", || Err(String::from("this is the error"))),
     ("reboot", interrupts::reboot),
     ("map", map::rights),
+    ("bytes", bytes::all),
     ("heap-stress", heap::stress_linked_list),
     ("heap-stress-talc", heap::stress_talc),
     ("heap-exhaustion", heap::exhaustion),
