@@ -33,11 +33,6 @@ impl Arguments {
                 Some(("log", levels)) => arguments.log = levels,
                 #[cfg(feature = "net")]
                 Some((key, value)) if arguments.take_net(word, key, value) => {}
-                #[cfg(not(feature = "net"))]
-                Some(("ip" | "gw" | "dns", _)) => console::print(format_args!(
-                    "wakeful: boot argument `{word}` has no effect: this image is built without the \
-                     feature `net`\n"
-                )),
                 _ => console::print(format_args!(
                     "wakeful: boot argument `{word}` is unknown and ignored (known: {KNOWN}; \
                      arguments of the application go behind `--`)\n"
