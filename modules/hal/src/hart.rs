@@ -21,8 +21,9 @@ use crate::{
     paging,
 };
 
-/// Stack of each hart, in bytes. The boot hart's is in `link.ld`, where both sizes stand again.
-pub const STACK_SIZE: usize = 64 << 10;
+/// Stack of each hart, in bytes; without optimisation eight times that. The boot hart's is in `link.ld`,
+/// where both sizes stand again.
+pub const STACK_SIZE: usize = if cfg!(unoptimized) { 512 << 10 } else { 64 << 10 };
 /// Stack that unhandled exceptions report on, so that an overflow of the other can be reported.
 pub const FAULT_STACK_SIZE: usize = 8 << 10;
 /// Address space set aside for the two stacks of a hart and the guard pages below them.
