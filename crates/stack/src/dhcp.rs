@@ -44,6 +44,7 @@ impl<L: Link> Stack<L> {
                 (Some(config.address), config.router, servers.collect())
             }
         };
+        self.news = self.ipv4() != address || self.gateway() != router;
         self.replace_ipv4(address, router);
         if !servers.is_empty() {
             self.set_name_servers(&servers);

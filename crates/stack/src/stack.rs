@@ -78,6 +78,8 @@ pub struct Stack<L> {
     unconfigured: Vec<Waker>,
     random: u64,
     pub(crate) counters: Counters,
+    /// A server has given an address, or taken it back.
+    pub(crate) news: bool,
 }
 
 /// Wakers to call, and wakers to drop, once the lock is let go of.
@@ -202,6 +204,7 @@ impl<L: Link> Stack<L> {
             unconfigured: Vec::new(),
             random: config.seed ^ 0x9e37_79b9_7f4a_7c15,
             counters: Counters::default(),
+            news: false,
         };
         this.start_ipv6(mac, &config, now);
         this
@@ -466,6 +469,20 @@ impl<L: Link> Stack<L> {
     /// The addresses that this machine has.
     pub fn addresses(&self) -> &[IpCidr] {
         self.interface.ip_addrs()
+    }
+
+    /// Whether a DHCP server has given an address since this was asked, or taken it back.
+    pub fn take_news(&mut self) -> bool {
+        mem::take(&mut self.news)
+    }
+
+    /// The IPv4 address.
+    pub fn ipv4(&self) -> Option<Ipv4Cidr> {
+        self.addresses().iter().find_map(|&address| match address {
+            IpCidr::Ipv4(address) => Some(address),
+            #[cfg(feature = "ipv6")]
+            IpCidr::Ipv6(_) => None,
+        })
     }
 
     /// The router for what is not on the link.

@@ -32,7 +32,6 @@ async fn fetch(url: &str) -> Result<Vec<u8>, String> {
     let address = if host.contains(':') { String::from(host) } else { format!("{host}:80") };
     let explain = |error: net::Error| format!("{host}: {error}");
 
-    net::configured().await.map_err(explain)?;
     let address = net::to_address(&address).await.map_err(explain)?;
     let mut stream = TcpStream::connect(address).await.map_err(explain)?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");

@@ -11,7 +11,7 @@ use wakeful_stack::{Error as StackError, IpAddress, Lookup, standard};
 
 use crate::{
     Error,
-    state::{now, with, with_existing},
+    state::{now, ready, with, with_existing},
 };
 
 /// The addresses of a name, IPv4 first; an address in digits is its own.
@@ -51,6 +51,7 @@ pub(crate) async fn lookup_kind(name: &str, ipv6: bool) -> Result<Vec<IpAddress>
         }
     }
 
+    ready().await?;
     let lookup = with(|stack| stack.start_lookup(now(), name, ipv6))??;
     let mut question = Question(Some(lookup));
     poll_fn(|context| {

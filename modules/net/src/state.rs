@@ -10,11 +10,12 @@ use core::{
 use alloc::vec::Vec;
 
 use spin::{Mutex, Once};
+use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_driver::{net, random_u64};
 use wakeful_hal::{console, timer};
 use wakeful_stack::{Config, Stack, Woken, address as address_of, standard};
 use wakeful_task::{Builder, Priority};
-use wakeful_time::Sleep;
+use wakeful_time::{Duration, Sleep, timeout};
 
 pub use wakeful_stack::Counters;
 
@@ -29,8 +30,13 @@ static SERVER: Once<Waker> = Once::new();
 /// How many frames are taken in one turn of the task, before others have theirs.
 const FRAMES: usize = 64;
 
-/// The most connections at a time.
-const CONNECTIONS: usize = 16_384;
+/// What a connection is reckoned to take, with what an application has for it, in bytes.
+const CONNECTION: usize = 24 << 10;
+
+/// The most connections at a time: half of the memory that is free at boot.
+fn most_connections() -> usize {
+    (frames::available() * FRAME_SIZE / 2 / CONNECTION).clamp(16, 16_384)
+}
 
 /// Microseconds since the machine's counter started.
 #[inline]
@@ -85,7 +91,7 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
     };
     let config = Config {
         seed: random_u64(),
-        connections: CONNECTIONS,
+        connections: most_connections(),
         autoconfiguration: settings.autoconfiguration(),
     };
     let mut stack = Stack::new(Card(card), config, now());
@@ -103,6 +109,11 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
         stack.start_dhcp(now());
     }
     STACK.call_once(|| Mutex::new(stack));
+    if settings.dhcp()
+        && let Ok(task) = Builder::new().name("net: dhcp").spawn_local(miss_address())
+    {
+        task.detach();
+    }
     match Builder::new().name("net").priority(PRIORITY).spawn_local(serve()) {
         Ok(task) => task.detach(),
         Err(error) => console::print(format_args!("wakeful: no network: {error}\n")),
@@ -126,23 +137,27 @@ async fn serve() {
 
 fn serve_once(context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, woken: &mut Woken) {
     let Some(stack) = STACK.get() else { return };
+    let mut budget = FRAMES;
     loop {
         let mut guard = stack.lock();
         guard.link().0.register(context.waker());
         guard.link().0.busy();
         let now = now();
-        let mut frames = 0;
-        while frames < FRAMES && guard.receive(now) {
-            frames += 1;
+        while budget > 0 && guard.receive(now) {
+            budget -= 1;
         }
         guard.advance(now);
         let deadline = guard.next_deadline();
         let wants_room = guard.wants_room();
-        let rests = frames < FRAMES && !guard.link().0.rest(wants_room);
+        let rests = budget > 0 && !guard.link().0.rest(wants_room);
+        let news = guard.take_news();
         guard.take_woken(woken);
         drop(guard);
         woken.wake();
-        if frames == FRAMES {
+        if news {
+            tell_address();
+        }
+        if budget == 0 {
             context.waker().wake_by_ref(); // others first
             return;
         }
@@ -156,6 +171,47 @@ fn serve_once(context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, woken: &mut
         if sleep.as_mut().poll(context).is_pending() {
             return;
         }
+    }
+}
+
+/// Says which address a server has given, or that it has taken it back.
+#[cold]
+fn tell_address() {
+    let current = with(|stack| (stack.ipv4(), stack.gateway()));
+    match current {
+        Ok((Some(address), Some(gateway))) => {
+            console::print(format_args!("wakeful: address {address} by DHCP, gateway {gateway}\n"))
+        }
+        Ok((Some(address), None)) => {
+            console::print(format_args!("wakeful: address {address} by DHCP\n"));
+        }
+        Ok((None, _)) => console::print(format_args!("wakeful: no address any more\n")),
+        Err(_) => {}
+    }
+}
+
+/// Says so when nobody gives an address.
+async fn miss_address() {
+    if timeout(PATIENCE, configured()).await.is_err() {
+        console::print(format_args!(
+            "wakeful: no DHCP server has answered yet; `ip=ADDRESS/LENGTH gw=ADDRESS` among the boot \
+             arguments gives a fixed address\n"
+        ));
+    }
+}
+
+/// How long whoever needs an address waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for an address, for a while: who asks at boot is early.
+///
+/// # Cancellation
+///
+/// As that of [`configured`].
+pub(crate) async fn ready() -> Result<(), Error> {
+    match timeout(PATIENCE, configured()).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Stack(wakeful_stack::Error::NetworkUnreachable)),
     }
 }
 

@@ -16,7 +16,7 @@ pub use wakeful_stack::TcpOptions;
 
 use crate::{
     Error,
-    state::{now, with, with_existing},
+    state::{now, ready, with, with_existing},
 };
 
 /// A port of this machine, and perhaps one of its addresses: made from a port, or from an address with port.
@@ -169,7 +169,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// There is no way there, the peer refuses, or it does not answer for half a minute.
+    /// There is no way there, the peer refuses, or it does not answer for half a minute. At boot it waits for
+    /// an address first, for ten seconds.
     ///
     /// # Cancellation
     ///
@@ -189,6 +190,7 @@ impl TcpStream {
     /// The attempt is given up.
     pub async fn connect_with(peer: SocketAddr, options: TcpOptions) -> Result<Self, Error> {
         let peer = endpoint_of(peer)?;
+        ready().await?;
         let connection = with(|stack| stack.connect(now(), peer, options))??;
         let stream = Self::new(connection);
         poll_fn(|context| {
