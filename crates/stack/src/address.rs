@@ -24,6 +24,14 @@ pub fn standard(address: IpAddress) -> IpAddr {
     }
 }
 
+/// An address from text. `None` if it is none, or of a family that is not linked.
+pub fn parse(text: &str) -> Option<IpAddress> {
+    #[cfg(feature = "ipv6")]
+    return text.parse().ok().and_then(address);
+    #[cfg(not(feature = "ipv6"))]
+    text.parse().ok().map(IpAddress::Ipv4) // without the parser of the other family
+}
+
 /// The header of IP that packets from or to this address have without options, in bytes (RFC 791 §3.1,
 /// RFC 8200 §3).
 pub(crate) fn header_len(address: IpAddress) -> usize {

@@ -15,6 +15,7 @@ pub(crate) struct Deadlines {
     // Invariant: a node is in no wheel but this one, and nodes are dropped by `drop` alone, which takes them
     // out first.
     wheel: Pin<Box<Wheel<u32>>>,
+    #[expect(clippy::vec_box, reason = "nodes must not move when there are more")]
     nodes: Vec<Box<Node<u32>>>,
 }
 

@@ -52,7 +52,7 @@ mod stack;
 mod tcp;
 mod udp;
 
-pub use address::{address, standard};
+pub use address::{address, parse as parse_address, standard};
 pub use dns::Lookup;
 pub use error::Error;
 pub use link::Link;

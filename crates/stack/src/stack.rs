@@ -67,6 +67,7 @@ pub struct Stack<L> {
     wants_room: bool,
     pub(crate) woken: Woken,
     /// Memory of connections that have ended.
+    #[expect(clippy::vec_box, reason = "they come from the slab and go back to it")]
     pub(crate) spare: Vec<Box<Endpoint>>,
     pub(crate) limit: usize,
     /// For frames that are no endpoint's.
@@ -478,11 +479,12 @@ impl<L: Link> Stack<L> {
 
     /// The IPv4 address.
     pub fn ipv4(&self) -> Option<Ipv4Cidr> {
-        self.addresses().iter().find_map(|&address| match address {
-            IpCidr::Ipv4(address) => Some(address),
+        let is_ipv4 = |cidr: &&IpCidr| cidr.address().version() == IpVersion::Ipv4;
+        match *self.addresses().iter().find(is_ipv4)? {
+            IpCidr::Ipv4(cidr) => Some(cidr),
             #[cfg(feature = "ipv6")]
             IpCidr::Ipv6(_) => None,
-        })
+        }
     }
 
     /// The router for what is not on the link.

@@ -181,9 +181,8 @@ impl<P: PathRouter + 'static> Server<P> {
 /// Says where to find the server, as soon as there is an address.
 async fn announce(port: u16) {
     if net::configured().await.is_ok()
-        && let Some(address) = net::addresses().first()
+        && let Some(address) = net::endpoint(port)
     {
-        let address = core::net::SocketAddr::new(*address, port);
         console::print(format_args!("wakeful: serving http://{address}/\n"));
     }
 }

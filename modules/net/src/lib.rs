@@ -41,7 +41,9 @@ mod udp;
 pub use error::Error;
 pub use names::{lookup, to_address};
 pub use settings::Settings;
-pub use state::{Counters, addresses, configured, connections, counters, has_card, random, start};
+pub use state::{
+    Counters, addresses, configured, connections, counters, endpoint, has_card, random, start,
+};
 pub use tcp::{
     Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions, TcpStream, WriteHalf,
 };

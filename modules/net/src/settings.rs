@@ -1,8 +1,8 @@
 //! Boot arguments: `ip=`, `gw=`, `dns=`.
 
-use core::{fmt, net::IpAddr};
+use core::fmt;
 
-use wakeful_stack::{IpCidr, address as stack_address, standard};
+use wakeful_stack::{IpAddress, IpCidr, parse_address};
 
 /// Where addresses come from.
 #[derive(Debug, Clone, Default)]
@@ -11,9 +11,9 @@ pub struct Settings {
     addresses: [Option<IpCidr>; 2],
     dhcp: Option<bool>,
     /// `gw=10.0.2.2`, `gw=fd00::1`.
-    gateways: [Option<IpAddr>; 2],
+    gateways: [Option<IpAddress>; 2],
     /// `dns=10.0.2.3`, up to three times.
-    pub(crate) servers: [Option<IpAddr>; 3],
+    pub(crate) servers: [Option<IpAddress>; 3],
 }
 
 /// Why a word is not understood.
@@ -25,8 +25,6 @@ pub enum Invalid {
     Gateway,
     /// After `dns=`.
     Server,
-    /// IPv6, in an image without it.
-    Family,
     /// More of a kind than can be used.
     TooMany,
 }
@@ -35,11 +33,15 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Address => {
-                "not `dhcp`, and not an address with the length of its network: ip=10.0.2.15/24"
+                if cfg!(feature = "ipv6") {
+                    "not `dhcp`, and not an address with the length of its network: ip=10.0.2.15/24"
+                } else {
+                    "not `dhcp`, and not an IPv4 address with the length of its network: \
+                     ip=10.0.2.15/24 (the feature `ipv6` is off)"
+                }
             }
             Self::Gateway => "not an address: gw=10.0.2.2",
             Self::Server => "not an address: dns=10.0.2.3",
-            Self::Family => "this image is built without the feature `ipv6`",
             Self::TooMany => "too many of these",
         })
     }
@@ -50,13 +52,12 @@ impl Settings {
     pub fn take(&mut self, key: &str, value: &str) -> Option<Result<(), Invalid>> {
         Some(match key {
             "ip" => self.take_address(value),
-            "gw" => value
-                .parse()
-                .map_err(|_| Invalid::Gateway)
+            "gw" => parse_address(value)
+                .ok_or(Invalid::Gateway)
                 .and_then(|it| put(&mut self.gateways, it)),
-            "dns" => {
-                value.parse().map_err(|_| Invalid::Server).and_then(|it| put(&mut self.servers, it))
-            }
+            "dns" => parse_address(value)
+                .ok_or(Invalid::Server)
+                .and_then(|it| put(&mut self.servers, it)),
             _ => return None,
         })
     }
@@ -67,16 +68,15 @@ impl Settings {
             return Ok(());
         }
         let (address, length) = value.split_once('/').ok_or(Invalid::Address)?;
-        let address: IpAddr = address.parse().map_err(|_| Invalid::Address)?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let address = parse_address(address).ok_or(Invalid::Address)?;
+        let longest = if is_ipv4(address) { 32 } else { 128 };
         let length: u8 = length.parse().map_err(|_| Invalid::Address)?;
         if length > longest {
             return Err(Invalid::Address);
         }
-        if address.is_ipv4() {
+        if is_ipv4(address) {
             self.dhcp.get_or_insert(false);
         }
-        let address = stack_address(address).ok_or(Invalid::Family)?;
         put(&mut self.addresses, IpCidr::new(address, length))
     }
 
@@ -87,14 +87,14 @@ impl Settings {
 
     /// Whether to ask routers for IPv6 addresses: unless one is given.
     pub(crate) fn autoconfiguration(&self) -> bool {
-        !self.addresses().any(|(address, _)| standard(address.address()).is_ipv6())
+        !self.addresses().any(|(address, _)| !is_ipv4(address.address()))
     }
 
     /// Addresses that are given, each with the gateway of its family.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = (IpCidr, Option<IpAddr>)> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (IpCidr, Option<IpAddress>)> {
         self.addresses.iter().flatten().map(|&address| {
-            let ipv4 = standard(address.address()).is_ipv4();
-            (address, self.gateways.iter().flatten().copied().find(|it| it.is_ipv4() == ipv4))
+            let ipv4 = is_ipv4(address.address());
+            (address, self.gateways.iter().flatten().copied().find(|it| is_ipv4(*it) == ipv4))
         })
     }
 }
@@ -103,4 +103,8 @@ fn put<T>(places: &mut [Option<T>], value: T) -> Result<(), Invalid> {
     let free = places.iter_mut().find(|place| place.is_none()).ok_or(Invalid::TooMany)?;
     *free = Some(value);
     Ok(())
+}
+
+fn is_ipv4(address: IpAddress) -> bool {
+    matches!(address, IpAddress::Ipv4(_))
 }

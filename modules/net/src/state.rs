@@ -1,6 +1,7 @@
 //! The one stack, its lock, and the task that serves the card and the deadlines.
 
 use core::{
+    fmt,
     future::{Future, poll_fn},
     net::IpAddr,
     pin::{Pin, pin},
@@ -13,7 +14,7 @@ use spin::{Mutex, Once};
 use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_driver::{net, random_u64};
 use wakeful_hal::{console, timer};
-use wakeful_stack::{Config, Stack, Woken, address as address_of, standard};
+use wakeful_stack::{Config, IpAddress, Stack, Woken, standard};
 use wakeful_task::{Builder, Priority};
 use wakeful_time::{Duration, Sleep, timeout};
 
@@ -96,12 +97,11 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
     };
     let mut stack = Stack::new(Card(card), config, now());
     for (address, gateway) in settings.addresses() {
-        if stack.set_address(address, gateway.and_then(address_of)).is_err() {
+        if stack.set_address(address, gateway).is_err() {
             console::print(format_args!("wakeful: {address} is no address for a machine\n"));
         }
     }
-    let servers: Vec<_> =
-        settings.servers.iter().flatten().filter_map(|&server| address_of(server)).collect();
+    let servers: Vec<_> = settings.servers.iter().flatten().copied().collect();
     if !servers.is_empty() {
         stack.set_name_servers(&servers);
     }
@@ -244,12 +244,42 @@ pub fn addresses() -> Vec<IpAddr> {
         stack.addresses().iter().map(|cidr| standard(cidr.address())).collect::<Vec<_>>()
     })
     .unwrap_or_default();
-    let rank = |address: &IpAddr| match address {
+    (0..3).flat_map(|kind| addresses.iter().filter(move |it| rank(**it) == kind)).copied().collect()
+}
+
+/// Which address to say first.
+fn rank(address: IpAddr) -> u8 {
+    match address {
         IpAddr::V4(_) => 0,
         IpAddr::V6(address) if !address.is_unicast_link_local() => 1,
         IpAddr::V6(_) => 2,
+    }
+}
+
+/// An address and a port, as URLs have them.
+struct Place {
+    address: IpAddress,
+    port: u16,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            IpAddress::Ipv4(address) => write!(f, "{address}:{}", self.port),
+            #[cfg(feature = "ipv6")]
+            IpAddress::Ipv6(address) => write!(f, "[{address}]:{}", self.port),
+        }
+    }
+}
+
+/// Where others find a port of this machine, to be printed.
+pub fn endpoint(port: u16) -> Option<impl fmt::Display> {
+    let addresses = |stack: &mut Stack<Card>| {
+        let all = stack.addresses().iter().map(|cidr| cidr.address());
+        let best = all.min_by_key(|&address| rank(standard(address)));
+        best.map(|address| Place { address, port })
     };
-    (0..3).flat_map(|kind| addresses.iter().filter(move |it| rank(it) == kind)).copied().collect()
+    with(addresses).ok().flatten()
 }
 
 /// What has happened so far.

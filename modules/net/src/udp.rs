@@ -24,6 +24,9 @@ pub struct UdpSocket {
     socket: Option<Udp>,
 }
 
+/// A datagram's length, who sent it, and to which address of this machine.
+type Received = (usize, SocketAddr, Option<IpAddr>);
+
 impl UdpSocket {
     /// A socket for that port; 0 takes a free one.
     ///
@@ -78,7 +81,7 @@ impl UdpSocket {
         &self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
-    ) -> Poll<Result<(usize, SocketAddr, Option<IpAddr>), Error>> {
+    ) -> Poll<Result<Received, Error>> {
         ready!(poll_proceed(context));
         with_existing(|stack| {
             stack.poll_receive_udp(self.socket(), context.waker(), |bytes, peer, local| {
