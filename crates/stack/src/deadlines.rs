@@ -31,7 +31,6 @@ impl Deadlines {
     /// An earlier deadline that it has stays: its turn will then ask again.
     #[inline]
     pub(crate) fn set(&mut self, now: u64, endpoint: u32, deadline: u64) {
-        let deadline = coarse(now, deadline);
         while self.nodes.len() <= endpoint as usize {
             self.nodes.push(Box::new(Node::new()));
         }
@@ -42,17 +41,10 @@ impl Deadlines {
             }
             self.clear(endpoint);
         }
+        let deadline = coarse(now, deadline);
         let node = NonNull::from(&*self.nodes[endpoint as usize]);
         // SAFETY: in no wheel now; boxed, so it stays where it is, by the invariant as long as the wheel.
         unsafe { self.wheel.as_ref().insert(node, deadline, endpoint) };
-    }
-
-    /// Asks for the endpoint's turn at `deadline`, unless it has one already.
-    #[inline]
-    pub(crate) fn set_if_none(&mut self, now: u64, endpoint: u32, deadline: u64) {
-        if !self.nodes.get(endpoint as usize).is_some_and(|node| node.is_linked()) {
-            self.set(now, endpoint, deadline);
-        }
     }
 
     /// Forgets the endpoint's deadline.

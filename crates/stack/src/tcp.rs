@@ -420,7 +420,7 @@ impl<L: Link> Stack<L> {
             return false;
         }
         (endpoint.dirty, endpoint.owes) = (false, None);
-        self.deadlines.set_if_none(now, connection.0, now + RETRANSMISSION);
+        self.deadlines.set(now, connection.0, now + RETRANSMISSION);
         true
     }
 
