@@ -29,8 +29,8 @@ impl Hash for Flow {
 /// Whose a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// A TCP segment. `opens`: a SYN without ACK and RST.
-    Tcp { flow: Flow, opens: bool },
+    /// A TCP segment. `opens`: a SYN without ACK and RST. `expects`: which number its sender expects next.
+    Tcp { flow: Flow, opens: bool, expects: u32 },
     /// A UDP datagram.
     Udp { from: u16, to: u16 },
     /// It may tell a neighbour's hardware address: ARP, or neighbour discovery.
@@ -108,7 +108,8 @@ fn parse_transport(
                 remote: IpEndpoint::new(remote, u16_at(fixed, 0)?),
                 local: IpEndpoint::new(local, u16_at(fixed, 2)?),
             };
-            Some(Class::Tcp { flow, opens: fixed[13] & (SYN | ACK | RST) == SYN })
+            let expects = u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]);
+            Some(Class::Tcp { flow, opens: fixed[13] & (SYN | ACK | RST) == SYN, expects })
         }
         UDP => Some(Class::Udp { from: u16_at(payload, 0)?, to: u16_at(payload, 2)? }),
         _ => Some(Class::Other),

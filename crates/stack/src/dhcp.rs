@@ -44,6 +44,8 @@ impl<L: Link> Stack<L> {
                 (Some(config.address), config.router, servers.collect())
             }
         };
+        // smoltcp takes every address for a router, and asserts when it is used that it can be one.
+        let router = router.filter(|&router| IpAddress::Ipv4(router).is_unicast());
         self.news = self.ipv4() != address || self.gateway() != router;
         self.replace_ipv4(address, router);
         if !servers.is_empty() {

@@ -2,7 +2,7 @@
 
 use core::task::Waker;
 
-use crate::{classify::Flow, rings::Single};
+use crate::{classify::Flow, link::Expected, rings::Single};
 
 /// One socket and what this crate knows of it.
 pub(crate) struct Endpoint {
@@ -12,10 +12,14 @@ pub(crate) struct Endpoint {
     pub(crate) reader: Option<Waker>,
     /// Who waits to write, to connect, or until all is acknowledged.
     pub(crate) writer: Option<Waker>,
+    /// What the peer said that it expects next, if this is a connection: a sequence number.
+    pub(crate) expected: u32,
     /// The lists that it is in.
     pub(crate) dirty: bool,
     pub(crate) stalled: bool,
     pub(crate) in_acknowledgements: bool,
+    /// It has been served since its handshake was done, so that this is acknowledged.
+    pub(crate) established: bool,
     /// Until when something that was received must be acknowledged, in microseconds.
     pub(crate) owes: Option<u64>,
 }
@@ -43,15 +47,23 @@ pub(crate) enum Owner {
 }
 
 impl Endpoint {
+    #[inline]
+    pub(crate) fn expected(&self) -> Expected {
+        // No limit for what has no rings, as it is no connection.
+        Expected { number: self.expected, limit: self.single.sizes().1 as u32 }
+    }
+
     pub(crate) fn new(kind: Kind, single: Single) -> Self {
         Self {
             single,
             kind,
             reader: None,
             writer: None,
+            expected: 0,
             dirty: false,
             stalled: false,
             in_acknowledgements: false,
+            established: false,
             owes: None,
         }
     }

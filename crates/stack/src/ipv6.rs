@@ -8,7 +8,11 @@ use alloc::vec::Vec;
 
 use smoltcp::{
     iface::{Config, Interface, SocketSet},
-    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv6Address, Ipv6Cidr},
+    phy::ChecksumCapabilities,
+    wire::{
+        EthernetAddress, EthernetFrame, HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpAddress,
+        IpCidr, IpProtocol, Ipv6Address, Ipv6Cidr, Ipv6Packet, NdiscRepr,
+    },
 };
 
 use crate::{
@@ -37,6 +41,36 @@ pub(crate) fn link_local(mac: EthernetAddress) -> IpCidr {
     IpCidr::Ipv6(Ipv6Cidr::new(address, 64))
 }
 
+/// Whether a router's word can be true: smoltcp 0.14 asserts it of the prefix, when it takes it or when it makes
+/// an address of it, so that anybody on the link could stop the machine.
+fn is_possible(frame: &[u8]) -> bool {
+    possible(frame).unwrap_or(false)
+}
+
+/// `None` if the frame is not what a router sends: with extension headers it does not (RFC 4861 §4.2).
+fn possible(frame: &[u8]) -> Option<bool> {
+    let frame = EthernetFrame::new_checked(frame).ok()?;
+    let packet = Ipv6Packet::new_checked(frame.payload()).ok()?;
+    if packet.next_header() != IpProtocol::Icmpv6 {
+        return None;
+    }
+    let message = Icmpv6Packet::new_checked(packet.payload()).ok()?;
+    let checksums = ChecksumCapabilities::ignored(); // it is looked at again
+    let ends = (packet.src_addr(), packet.dst_addr());
+    match Icmpv6Repr::parse(&ends.0, &ends.1, &message, &checksums).ok()? {
+        Icmpv6Repr::Ndisc(NdiscRepr::RouterAdvert { prefix_info, .. }) => Some(match prefix_info {
+            // Others cannot be used anyhow (RFC 4862 §5.5.3 d), as the card's part of an address has 64 bits.
+            Some(info) => {
+                info.prefix_len == 64
+                    && !info.prefix.is_multicast()
+                    && !info.prefix.is_unspecified()
+            }
+            None => true,
+        }),
+        _ => None,
+    }
+}
+
 impl Autoconfiguration {
     pub(crate) fn new<L: Link>(link: &mut L, mac: EthernetAddress, seed: u64, now: u64) -> Self {
         let mut settings = Config::new(HardwareAddress::Ethernet(mac));
@@ -52,6 +86,9 @@ impl Autoconfiguration {
 
     /// A router has said something.
     pub(crate) fn receive<L: Link>(&mut self, link: &mut L, frame: &[u8], now: u64) {
+        if !is_possible(frame) {
+            return;
+        }
         let mut port = Port::new(link, Some(frame));
         self.interface.poll_ingress_single(at(now), &mut port, &mut self.none);
         self.next = Some(now);

@@ -50,6 +50,8 @@ mod link;
 mod rings;
 mod stack;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 pub use address::{address, parse as parse_address, standard};

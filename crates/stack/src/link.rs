@@ -44,11 +44,18 @@ pub(crate) struct Port<'a, L> {
     pub(crate) length: usize,
     /// There was no room for a frame.
     pub(crate) full: bool,
+    expected: Expected,
 }
 
 impl<'a, L: Link> Port<'a, L> {
     pub(crate) fn new(link: &'a mut L, frame: Option<&'a [u8]>) -> Self {
-        Self { link, frame, sent: 0, length: 0, full: false }
+        Self { link, frame, sent: 0, length: 0, full: false, expected: Expected::default() }
+    }
+
+    /// The frames are those of a connection whose peer expects this.
+    #[inline]
+    pub(crate) fn expected(self, expected: Expected) -> Self {
+        Self { expected, ..self }
     }
 }
 
@@ -113,8 +120,77 @@ impl<L: Link> TxToken for Outgoing<'_, '_, L> {
             if !is_solicitation(frame) {
                 port.sent += 1;
                 port.length = len;
+                port.expected.mend(frame);
             }
             result
         })
     }
 }
+
+/// What the peer of a connection expects next, as it said last: a sequence number.
+///
+/// smoltcp 0.14 takes its own number back when it begins to send again what was not acknowledged, and then
+/// gives that to mere acknowledgements as well, where RFC 9293 (§3.10.7.4) wants SND.NXT. To a peer that has
+/// received those bytes such a segment is an old one, of which it takes nothing, not even the acknowledgement.
+/// When both sides do that at the same time, neither ever hears that its bytes have arrived: a connection on
+/// which both send stands still for ever. So an acknowledgement without data that is older than what the peer
+/// expects gets the number that it expects.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expected {
+    pub(crate) number: u32,
+    /// How much may be on its way. What is further ahead was said by a stranger.
+    pub(crate) limit: u32,
+}
+
+/// The longest frame without data: Ethernet's header, IPv6's, and TCP's with all options.
+const BARE: usize = ETHERNET_HEADER + 40 + 60;
+
+impl Expected {
+    #[inline]
+    fn mend(self, frame: &mut [u8]) {
+        if self.limit != 0 && frame.len() <= BARE {
+            self.mend_bare(frame);
+        }
+    }
+
+    fn mend_bare(self, frame: &mut [u8]) {
+        // smoltcp writes no IP options and extension headers.
+        let header = match frame.get(12..14) {
+            Some([0x08, 0x00]) => ETHERNET_HEADER + 20,
+            _ => ETHERNET_HEADER + 40,
+        };
+        let Some(segment) = frame.get_mut(header..) else { return };
+        let length = segment.len();
+        let Some(tcp) = segment.first_chunk_mut::<20>() else { return };
+        let data = length.saturating_sub(usize::from(tcp[12] >> 4) * 4);
+        let number = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+        let ahead = self.number.wrapping_sub(number);
+        let bare = data == 0 && tcp[13] & (FIN | SYN | RST | ACK) == ACK;
+        // One more for the FIN.
+        if !bare || ahead == 0 || ahead > self.limit.saturating_add(1) {
+            return;
+        }
+        tcp[4..8].copy_from_slice(&self.number.to_be_bytes());
+        let sum = [tcp[16], tcp[17]];
+        // 0 where the card calculates it.
+        if sum != [0, 0] {
+            tcp[16..18].copy_from_slice(&adjusted(sum, number, self.number));
+        }
+    }
+}
+
+/// A checksum after a word that it covers has changed (RFC 1624 §3).
+fn adjusted(sum: [u8; 2], old: u32, new: u32) -> [u8; 2] {
+    let halves = |word: u32| (word >> 16) + (word & 0xffff);
+    let mut total = u32::from(!u16::from_be_bytes(sum)) + halves(!old) + halves(new);
+    while total > 0xffff {
+        total = halves(total);
+    }
+    (!(total as u16)).to_be_bytes()
+}
+
+// RFC 9293 §3.1.
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;

@@ -311,13 +311,13 @@ impl<L: Link> Stack<L> {
     #[inline]
     fn dispatch(&mut self, now: u64, frame: &[u8]) {
         match classify(frame) {
-            Class::Tcp { flow, opens } => match self.flows.find(&flow) {
-                Some(endpoint) => self.feed(now, endpoint, frame),
+            Class::Tcp { flow, opens, expects } => match self.flows.find(&flow) {
+                Some(endpoint) => self.feed(now, endpoint, frame, expects),
                 None if opens && self.open(now, flow, frame) => {}
                 None => self.feed_nobody(now, frame),
             },
             Class::Udp { from, to } => match self.udp_endpoint(from, to) {
-                Some(endpoint) => self.feed(now, endpoint, frame),
+                Some(endpoint) => self.feed(now, endpoint, frame, 0),
                 None => self.feed_nobody(now, frame),
             },
             Class::Neighbour => {
@@ -354,11 +354,12 @@ impl<L: Link> Stack<L> {
         self.interface.poll_ingress_single(at(now), &mut port, &mut self.empty);
     }
 
-    /// Gives a frame to an endpoint, and does what follows.
+    /// Gives a frame to an endpoint, whose peer expects that number next, and does what follows.
     #[inline]
-    pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8]) {
+    pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8], expects: u32) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
-        let mut port = Port::new(&mut self.link, Some(frame));
+        target.expected = expects;
+        let mut port = Port::new(&mut self.link, Some(frame)).expected(target.expected());
         self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
         if !self.is_quiet(now, endpoint, frame.len()) {
             self.serve(now, endpoint);
@@ -386,7 +387,7 @@ impl<L: Link> Stack<L> {
             if next.is_none_or(|next| next > moment) || fruitless == PATIENCE {
                 break next;
             }
-            let mut port = Port::new(&mut self.link, None);
+            let mut port = Port::new(&mut self.link, None).expected(target.expected());
             self.interface.poll_egress(moment, &mut port, target.single.set());
             if port.full {
                 self.wants_room = true;

@@ -162,7 +162,10 @@ impl<L: Link> Stack<L> {
     /// Stops listening; connections that nobody has accepted are reset.
     pub fn unlisten(&mut self, now: u64, listener: Listener) {
         let port = listener.0;
-        self.listeners.retain(|listening| listening.local.port != port);
+        if let Some(index) = self.listeners.iter().position(|it| it.local.port == port) {
+            let listening = self.listeners.swap_remove(index);
+            listening.acceptors.into_iter().for_each(|waker| self.woken.discard(Some(waker)));
+        }
         let orphans: Vec<u32> = self
             .endpoints
             .iter()
@@ -210,7 +213,7 @@ impl<L: Link> Stack<L> {
             // A port that is not 0, and a new socket: this cannot fail.
             let _ = socket.listen(flow.local);
         }
-        self.feed(now, number, frame);
+        self.feed(now, number, frame, 0);
         true
     }
 
@@ -432,7 +435,8 @@ impl<L: Link> Stack<L> {
         let Kind::Tcp { owner: Owner::Application, .. } = endpoint.kind else { return false };
         let socket = endpoint.single.socket::<Socket<'_>>();
         let received = socket.recv_queue();
-        let quiet = socket.state() == State::Established
+        let quiet = endpoint.established
+            && socket.state() == State::Established
             && socket.send_queue() == 0
             && received <= SMALL
             && frame <= SMALL;
@@ -510,11 +514,22 @@ impl<L: Link> Stack<L> {
         socket.set_timeout(Some(PATIENCE.into()));
         // Nobody will answer, so that an acknowledgement could go with it.
         socket.set_ack_delay(None);
-        socket.close();
+        if socket.can_recv() {
+            // RFC 2525 §2.17: a FIN before the reset would be taken for a good end.
+            socket.abort();
+        } else {
+            socket.close();
+        }
         if let Kind::Tcp { owner, .. } = &mut endpoint.kind {
             *owner = Owner::Nobody;
         }
         wakers.into_iter().for_each(|waker| self.woken.discard(waker));
+        self.serve(now, connection.0);
+    }
+
+    /// Resets a connection. What was not sent is lost; reading and writing fail from now on.
+    pub fn reset(&mut self, now: u64, connection: &Connection) {
+        self.endpoint(connection).single.socket::<Socket<'_>>().abort();
         self.serve(now, connection.0);
     }
 
@@ -535,6 +550,7 @@ impl<L: Link> Stack<L> {
             return self.follow_unowned(now, number, owner);
         }
         let socket = endpoint.single.socket::<Socket<'_>>();
+        endpoint.established = socket.state() == State::Established;
         let readable = socket.can_recv() || !socket.may_recv();
         // Also who waits for acknowledgements or for the handshake.
         let writable = socket.can_send() || !socket.may_send();
@@ -561,6 +577,7 @@ impl<L: Link> Stack<L> {
                     self.remove_connection(number);
                 }
                 _ => {
+                    endpoint.established = state == State::Established;
                     if let Kind::Tcp { owner, .. } = &mut endpoint.kind {
                         *owner = Owner::Queue(port);
                     }
@@ -632,7 +649,8 @@ impl<L: Link> Stack<L> {
         if self.spare.len() < SPARE {
             endpoint.single.renew_tcp();
             (endpoint.dirty, endpoint.stalled) = (false, false);
-            (endpoint.in_acknowledgements, endpoint.owes) = (false, None);
+            (endpoint.in_acknowledgements, endpoint.established) = (false, false);
+            endpoint.owes = None;
             self.spare.push(endpoint);
         }
     }

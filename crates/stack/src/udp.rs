@@ -73,6 +73,27 @@ impl<L: Link> Stack<L> {
         Poll::Pending
     }
 
+    /// Whether there is a datagram.
+    pub fn poll_readable_udp(&mut self, socket: &Udp, waker: &Waker) -> Poll<()> {
+        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
+            return Poll::Pending; // cannot be: there is a `Udp`
+        };
+        if endpoint.single.socket::<Socket<'_>>().can_recv() {
+            return Poll::Ready(());
+        }
+        self.woken.discard(keep(&mut endpoint.reader, waker));
+        Poll::Pending
+    }
+
+    /// The address from which this machine sends to that one, unless another one is asked for.
+    pub fn source_address(&self, to: IpAddress) -> Option<IpAddress> {
+        // smoltcp asserts it.
+        if to.is_unspecified() {
+            return None;
+        }
+        self.interface.get_source_address(&to)
+    }
+
     /// Sends a datagram, or keeps it until there is room or the neighbour is known. Waits while too many
     /// are kept.
     ///
@@ -88,7 +109,11 @@ impl<L: Link> Stack<L> {
         to: IpEndpoint,
         from: Option<IpAddress>,
     ) -> Poll<Result<(), Error>> {
-        let route = self.interface.get_source_address(&to.addr);
+        // smoltcp panics on these.
+        if to.addr.is_unspecified() || from.is_some_and(|from| !self.interface.has_ip_addr(from)) {
+            return Poll::Ready(Err(Error::InvalidAddress));
+        }
+        let route = self.source_address(to.addr);
         let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
             return Poll::Ready(Err(Error::InvalidAddress));
         };
@@ -101,7 +126,12 @@ impl<L: Link> Stack<L> {
         }
         let mut metadata = UdpMetadata::from(to);
         metadata.local_address = from;
-        let sent = endpoint.single.socket::<Socket<'_>>().send_slice(bytes, metadata);
+        let sender = endpoint.single.socket::<Socket<'_>>();
+        let from = from.or(sender.endpoint().addr);
+        if from.is_some_and(|from| from.version() != to.addr.version()) {
+            return Poll::Ready(Err(Error::InvalidAddress));
+        }
+        let sent = sender.send_slice(bytes, metadata);
         match sent {
             Ok(()) => {
                 self.serve(now, socket.endpoint);

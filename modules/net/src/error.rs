@@ -15,6 +15,8 @@ pub enum Error {
     Stack(StackError),
     /// The peer has said that it sends no more, in the middle of what was to be read.
     UnexpectedEnd,
+    /// This is not done here: what a foreign trait asks for and this stack has not.
+    Unsupported,
 }
 
 impl fmt::Display for Error {
@@ -23,6 +25,7 @@ impl fmt::Display for Error {
             Self::NoCard => f.write_str("there is no network card"),
             Self::Stack(error) => error.fmt(f),
             Self::UnexpectedEnd => f.write_str("the peer ended the connection too early"),
+            Self::Unsupported => f.write_str("this is not supported"),
         }
     }
 }
@@ -40,6 +43,7 @@ impl From<Error> for AxError {
         let kind = match error {
             Error::NoCard => AxErrorKind::NoSuchDevice,
             Error::UnexpectedEnd => AxErrorKind::UnexpectedEof,
+            Error::Unsupported => AxErrorKind::Unsupported,
             Error::Stack(error) => match error {
                 StackError::AddressInUse | StackError::NoFreePort => AxErrorKind::AddrInUse,
                 StackError::InvalidAddress | StackError::TooLarge | StackError::InvalidName => {
@@ -65,6 +69,7 @@ impl embedded_io_async::Error for Error {
         match self {
             Self::NoCard => ErrorKind::NotFound,
             Self::UnexpectedEnd => ErrorKind::Other,
+            Self::Unsupported => ErrorKind::Unsupported,
             Self::Stack(error) => match error {
                 StackError::AddressInUse | StackError::NoFreePort => ErrorKind::AddrInUse,
                 StackError::InvalidAddress | StackError::TooLarge | StackError::InvalidName => {

@@ -22,8 +22,8 @@
 //! `wakeful-driver`, tasks, timers and a heap. The lock is held for one packet or one copy, never across an
 //! `await`, and no interrupt takes it: interrupts only wake the task.
 //!
-//! Features: `embedded-nal` and `edge-nal` implement the traits of embedded-nal-async and edge-nal. Those of
-//! embedded-io-async are always there.
+//! Features: `embedded-nal` and `edge-nal` implement the traits of embedded-nal-async and edge-nal, for
+//! `Network` and for the sockets themselves. Those of embedded-io-async are always there.
 
 #![no_std]
 
@@ -47,8 +47,6 @@ pub use state::{
 pub use tcp::{
     Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions, TcpStream, WriteHalf,
 };
-#[cfg(feature = "edge-nal")]
-pub use traits::edge;
-#[cfg(feature = "embedded-nal")]
-pub use traits::nal;
+#[cfg(any(feature = "embedded-nal", feature = "edge-nal"))]
+pub use traits::{ConnectedUdp, Network};
 pub use udp::UdpSocket;

@@ -301,9 +301,23 @@ impl TcpStream {
         with_existing(|stack| stack.shut(now(), self.connection()));
     }
 
+    /// Waits until there is something to read, or the end.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    pub async fn readable(&self) {
+        poll_fn(|context| self.poll_readable(context)).await;
+    }
+
     /// Resets the connection.
-    pub fn abort(mut self) {
+    pub fn abort(self) {
         self.reset();
+    }
+
+    /// Resets the connection; reading and writing fail from now on.
+    pub fn reset(&self) {
+        with_existing(|stack| stack.reset(now(), self.connection()));
     }
 
     /// The two directions, to be used at the same time in one task.
@@ -391,12 +405,6 @@ impl TcpStream {
         let done =
             with_existing(|stack| stack.poll_acknowledged(self.connection(), context.waker()));
         Poll::Ready(Ok(ready!(done)?))
-    }
-
-    pub(crate) fn reset(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            with_existing(|stack| stack.abort(now(), connection));
-        }
     }
 }
 

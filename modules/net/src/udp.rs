@@ -76,6 +76,18 @@ impl UdpSocket {
         poll_fn(|context| self.poll_send(context, bytes, peer, None)).await
     }
 
+    /// Waits until there is a datagram.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    pub async fn readable(&self) {
+        poll_fn(|context| {
+            with_existing(|stack| stack.poll_readable_udp(self.socket(), context.waker()))
+        })
+        .await;
+    }
+
     /// Receives, and says also to which address of this machine it came.
     pub(crate) fn poll_receive(
         &self,
