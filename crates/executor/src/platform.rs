@@ -20,6 +20,10 @@ pub const OUTSIDE: usize = 0xffff;
 /// - `hart` always gives the same one for a number, and `local` is `hart(here())`.
 /// - `vtable` always gives the same static, made by [`waker_vtable`](crate::waker_vtable) for this type.
 pub unsafe trait Platform: Sized + 'static {
+    /// The largest future of a task, in bytes. It is moved to its place over the stack of who spawns, at least
+    /// twice; where a stack is small, a large move would jump over the guard page at its end.
+    const LARGEST: usize = 1 << 20;
+
     /// The number of the hart that runs this in its run loop or a task, otherwise [`OUTSIDE`].
     fn here() -> usize;
 

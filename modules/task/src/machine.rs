@@ -56,6 +56,8 @@ unsafe fn scheduler(word: *mut ()) -> &'static Hart<Machine> {
 // SAFETY: `here` is that of the hart's own flow of control: the trap entry sees to it. Words are set
 // once. The vtable is one static.
 unsafe impl Platform for Machine {
+    const LARGEST: usize = hart::STACK_SIZE / 4;
+
     #[inline(always)]
     fn here() -> usize {
         hart::here()
