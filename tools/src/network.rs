@@ -50,11 +50,18 @@ pub(crate) enum Link {
     Tap,
 }
 
-/// A TCP port of 127.0.0.1 that leads to one of the machine.
+/// A port of 127.0.0.1 that leads to one of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forward {
+    pub(crate) protocol: Protocol,
     pub(crate) host: u16,
     pub(crate) guest: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
 }
 
 /// How the card looks to the machine.
@@ -81,7 +88,7 @@ pub(crate) enum Address {
 impl Network {
     /// User networking with DHCP, reached through any free port.
     pub(crate) fn user() -> Self {
-        let forward = Forward { host: 0, guest: HTTP };
+        let forward = Forward { protocol: Protocol::Tcp, host: 0, guest: HTTP };
         Self { link: Link::User(forward), nic: None, address: Address::Dhcp }
     }
 
@@ -126,8 +133,13 @@ impl Network {
     /// QEMU's arguments for the network and a card like `nic`.
     pub(crate) fn qemu_args(self, nic: Nic) -> Vec<String> {
         let link = match self.link {
-            Link::User(Forward { host, guest }) => {
-                format!("user,id=net0,hostfwd=tcp:{}:{host}-:{guest}", Ipv4Addr::LOCALHOST)
+            Link::User(Forward { protocol, host, guest }) => {
+                let protocol = match protocol {
+                    Protocol::Tcp => "tcp",
+                    Protocol::Udp => "udp",
+                };
+                let here = Ipv4Addr::LOCALHOST;
+                format!("user,id=net0,hostfwd={protocol}:{here}:{host}-:{guest}")
             }
             Link::Tap => format!("tap,id=net0,ifname={TAP},script=no,downscript=no"),
         };
@@ -158,7 +170,7 @@ impl Network {
 pub(crate) struct NetworkArgs {
     /// Port of this computer that leads to one of the machine [default: 8080 or the next free one,
     /// to 80]
-    #[arg(long, value_name = "HOST[:GUEST]", conflicts_with = "no_net")]
+    #[arg(long, value_name = "[udp:]HOST[:GUEST]", conflicts_with = "no_net")]
     port: Option<Forward>,
 
     /// Network card [default: the board's]
@@ -188,9 +200,9 @@ impl NetworkArgs {
             return Ok(None);
         }
         let forward = match self.port {
-            Some(forward) if is_free(forward.host) => forward,
+            Some(forward) if forward.protocol == Protocol::Udp || is_free(forward.host) => forward,
             Some(forward) => bail!("port {} of this computer is taken", forward.host),
-            None => Forward { host: first_free()?, guest: HTTP },
+            None => Forward { protocol: Protocol::Tcp, host: first_free()?, guest: HTTP },
         };
         Ok(Some(Network { link: Link::User(forward), nic: self.nic, address: Address::Dhcp }))
     }
@@ -211,12 +223,16 @@ impl FromStr for Forward {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let (protocol, text) = match text.strip_prefix("udp:") {
+            Some(text) => (Protocol::Udp, text),
+            None => (Protocol::Tcp, text.strip_prefix("tcp:").unwrap_or(text)),
+        };
         let (host, guest) = text.split_once(':').unwrap_or((text, "80"));
         let port = |text: &str| match text.parse() {
             Ok(port @ 1..) => Ok(port),
             _ => Err(format!("{text:?} is no port: it is a number from 1 to 65535")),
         };
-        Ok(Self { host: port(host)?, guest: port(guest)? })
+        Ok(Self { protocol, host: port(host)?, guest: port(guest)? })
     }
 }
 
@@ -251,8 +267,10 @@ mod tests {
 
     #[test]
     fn ports_are_one_number_or_two() {
-        assert_eq!("9000".parse(), Ok(Forward { host: 9000, guest: 80 }));
-        assert_eq!("9000:8000".parse(), Ok(Forward { host: 9000, guest: 8000 }));
+        let forward = |protocol, host, guest| Ok(Forward { protocol, host, guest });
+        assert_eq!("9000".parse(), forward(Protocol::Tcp, 9000, 80));
+        assert_eq!("9000:8000".parse(), forward(Protocol::Tcp, 9000, 8000));
+        assert_eq!("udp:9000:7".parse(), forward(Protocol::Udp, 9000, 7));
         for text in ["", "0", "80:", "70000", "a:b"] {
             assert!(text.parse::<Forward>().unwrap_err().contains("no port"), "{text}");
         }
@@ -263,12 +281,12 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert!(!is_free(port));
-        let args =
-            NetworkArgs { port: Some(Forward { host: port, guest: 80 }), ..NetworkArgs::default() };
+        let forward = Forward { protocol: Protocol::Tcp, host: port, guest: 80 };
+        let args = NetworkArgs { port: Some(forward), ..NetworkArgs::default() };
         let message = args.network(Some(Nic::Pci), &[]).unwrap_err().to_string();
         assert!(message.contains(&format!("port {port} of this computer is taken")), "{message}");
         let network = NetworkArgs::default().network(Some(Nic::Pci), &[]).unwrap().unwrap();
-        assert!(matches!(network.link, Link::User(Forward { host: FIRST_PORT.., guest: 80 })));
+        assert!(matches!(network.link, Link::User(Forward { host: FIRST_PORT.., guest: 80, .. })));
         assert!(!matches!(
             Network::user().settled().unwrap().link,
             Link::User(Forward { host: 0, .. })

@@ -94,8 +94,11 @@ fn pass_through(
             count => console.feed(&bytes[..count], &mut shown),
         }
         write_patiently(to, &shown).context("cannot write the machine's console")?;
+        // Not into the middle of a line.
+        let line_ended = shown.ends_with(b"\n");
         shown.clear();
-        if let Some(address) = console.serving()
+        if line_ended
+            && let Some(address) = console.serving()
             && let Some(network) = network.take()
         {
             let here = format!("wakeful: open http://{}/\r\n", network.reached(address));

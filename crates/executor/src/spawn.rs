@@ -173,7 +173,10 @@ impl<P: Platform, L: Label> Builder<P, L> {
         future: F,
     ) -> JoinHandle<P, F::Output> {
         const {
-            assert!(size_of::<F>() <= P::LARGEST, "a task's future is too large: Box::pin its large parts");
+            assert!(
+                size_of::<F>() <= P::LARGEST,
+                "a task's future is too large: Box::pin its large parts"
+            );
         }
         let afar = if home == here { 0 } else { AFAR };
         let bits = HANDLE | afar | u32::from(self.priority.level()) << LEVEL_SHIFT;

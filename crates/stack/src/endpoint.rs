@@ -20,6 +20,10 @@ pub(crate) struct Endpoint {
     pub(crate) in_acknowledgements: bool,
     /// It has been served since its handshake was done, so that this is acknowledged.
     pub(crate) established: bool,
+    /// It is reset when the peer does not acknowledge for long.
+    pub(crate) gives_up: bool,
+    /// When it was begun from this side, in microseconds.
+    pub(crate) since: u64,
     /// Until when something that was received must be acknowledged, in microseconds.
     pub(crate) owes: Option<u64>,
 }
@@ -64,6 +68,8 @@ impl Endpoint {
             stalled: false,
             in_acknowledgements: false,
             established: false,
+            gives_up: false,
+            since: 0,
             owes: None,
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     endpoint::{Endpoint, Kind},
     ipv6::Autoconfiguration,
     link::Port,
-    tcp::Listening,
+    tcp::{Listening, give_up},
 };
 
 /// What a stack is made of.
@@ -148,9 +148,10 @@ impl Flows {
         self.table.insert_unique(hash, (flow, endpoint), |(flow, _)| hasher.hash_one(flow));
     }
 
-    pub(crate) fn remove(&mut self, flow: &Flow) {
+    /// Forgets a connection, unless another one has its ends by now.
+    pub(crate) fn remove(&mut self, flow: &Flow, endpoint: u32) {
         let hash = self.hasher.hash_one(flow);
-        if let Ok(entry) = self.table.find_entry(hash, |(key, _)| key == flow) {
+        if let Ok(entry) = self.table.find_entry(hash, |it| *it == (*flow, endpoint)) {
             entry.remove();
         }
     }
@@ -380,6 +381,9 @@ impl<L: Link> Stack<L> {
     pub(crate) fn serve(&mut self, now: u64, endpoint: u32) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
         (target.dirty, target.owes) = (false, None);
+        if target.gives_up {
+            give_up(target.single.socket());
+        }
         let moment = at(now);
         let mut fruitless = 0;
         let next = loop {

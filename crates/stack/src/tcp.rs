@@ -80,6 +80,10 @@ pub(crate) struct Listening {
 /// waits 60 s for the latter (`net.ipv4.tcp_fin_timeout`), and resends a SYN+ACK for about as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+fn as_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
+}
+
 /// How many ended connections keep their memory for the next ones.
 const SPARE: usize = 64;
 
@@ -93,7 +97,20 @@ const RETRANSMISSION: u64 = 1_000_000;
 /// Headers beside that of IP, without options, in bytes (IEEE 802.3 §3.1.1, RFC 9293 §3.1).
 const ETHERNET_AND_TCP: usize = 14 + 20;
 
-fn apply(socket: &mut Socket<'static>, options: &TcpOptions) {
+/// How long a peer may leave unacknowledged what was sent to it, unless there is another limit: at least 100 s
+/// by RFC 9293 §3.8.3.
+const GIVE_UP: Duration = Duration::from_secs(120);
+
+/// smoltcp's timeout counts from when the peer was heard last, or from when something is to be sent to it after
+/// a silence. So it is set while something is.
+pub(crate) fn give_up(socket: &mut Socket<'static>) {
+    let waits = socket.send_queue() > 0;
+    socket.set_timeout(waits.then_some(GIVE_UP.into()));
+}
+
+fn apply(endpoint: &mut Endpoint, options: &TcpOptions) {
+    endpoint.gives_up = options.timeout.is_none();
+    let socket = endpoint.single.socket::<Socket<'_>>();
     socket.set_nagle_enabled(!options.no_delay);
     socket.set_keep_alive(options.keep_alive.map(Into::into));
     socket.set_timeout(options.timeout.map(Into::into));
@@ -154,7 +171,7 @@ impl<L: Link> Stack<L> {
         let Kind::Tcp { flow, owner } = &mut endpoint.kind else { return Poll::Pending };
         *owner = Owner::Application;
         let remote = flow.remote;
-        apply(endpoint.single.socket(), &options);
+        apply(endpoint, &options);
         self.counters.connections += 1;
         Poll::Ready((Connection(number), remote))
     }
@@ -248,9 +265,10 @@ impl<L: Link> Stack<L> {
         let Some(endpoint) = self.endpoints.get_mut(number as usize) else {
             return Err(Error::OutOfMemory);
         };
+        apply(endpoint, &options);
+        endpoint.gives_up = false; // this has another limit
+        endpoint.since = now;
         let socket = endpoint.single.socket::<Socket<'_>>();
-        apply(socket, &options);
-        // smoltcp would try for ever.
         socket.set_timeout(Some(options.timeout.unwrap_or(PATIENCE).into()));
         match socket.connect(self.interface.context(), remote, flow(port).local) {
             Ok(()) => {}
@@ -267,9 +285,10 @@ impl<L: Link> Stack<L> {
     ///
     /// # Errors
     ///
-    /// [`Error::ConnectionRefused`], also if nobody answered.
+    /// [`Error::ConnectionRefused`]; [`Error::TimedOut`] if nobody answered.
     pub fn poll_connected(
         &mut self,
+        now: u64,
         connection: &Connection,
         options: &TcpOptions,
         waker: &Waker,
@@ -283,10 +302,12 @@ impl<L: Link> Stack<L> {
                 Poll::Pending
             }
             State::Closed | State::TimeWait | State::Listen => {
-                Poll::Ready(Err(Error::ConnectionRefused))
+                let late = endpoint.since + as_micros(options.timeout.unwrap_or(PATIENCE)) <= now;
+                let error = if late { Error::TimedOut } else { Error::ConnectionRefused };
+                Poll::Ready(Err(error))
             }
             _ => {
-                apply(socket, options);
+                apply(endpoint, options);
                 self.counters.connections += 1;
                 Poll::Ready(Ok(()))
             }
@@ -489,7 +510,7 @@ impl<L: Link> Stack<L> {
 
     /// Changes what can be changed of a connection: everything but its buffers.
     pub fn set_options(&mut self, now: u64, connection: &Connection, options: &TcpOptions) {
-        apply(self.endpoint(connection).single.socket(), options);
+        apply(self.endpoint(connection), options);
         self.serve(now, connection.0);
     }
 
@@ -509,6 +530,7 @@ impl<L: Link> Stack<L> {
     pub fn close(&mut self, now: u64, connection: Connection) {
         let endpoint = self.endpoint(&connection);
         let wakers = [endpoint.reader.take(), endpoint.writer.take()];
+        endpoint.gives_up = false;
         let socket = endpoint.single.socket::<Socket<'_>>();
         socket.set_keep_alive(None);
         socket.set_timeout(Some(PATIENCE.into()));
@@ -545,7 +567,7 @@ impl<L: Link> Stack<L> {
     #[inline]
     pub(crate) fn follow_tcp(&mut self, now: u64, number: u32) {
         let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
-        let Kind::Tcp { owner, .. } = endpoint.kind else { return };
+        let Kind::Tcp { flow, owner } = endpoint.kind else { return };
         if owner != Owner::Application {
             return self.follow_unowned(now, number, owner);
         }
@@ -554,11 +576,16 @@ impl<L: Link> Stack<L> {
         let readable = socket.can_recv() || !socket.may_recv();
         // Also who waits for acknowledgements or for the handshake.
         let writable = socket.can_send() || !socket.may_send();
+        let closed = socket.state() == State::Closed;
         if readable {
             self.woken.push(&mut endpoint.reader);
         }
         if writable {
             self.woken.push(&mut endpoint.writer);
+        }
+        if closed {
+            // Who has it has yet to see that. Meanwhile the peer may begin again.
+            self.flows.remove(&flow, number);
         }
     }
 
@@ -592,7 +619,13 @@ impl<L: Link> Stack<L> {
                     self.woken.append(&mut listening.acceptors);
                 }
             },
-            Owner::Queue(_) | Owner::Application => {}
+            Owner::Queue(_) | Owner::Application => {
+                if let Kind::Tcp { flow, .. } = endpoint.kind
+                    && state == State::Closed
+                {
+                    self.flows.remove(&flow, number);
+                }
+            }
             Owner::Nobody => {
                 if matches!(state, State::Closed | State::TimeWait | State::Listen) {
                     // In TIME-WAIT nothing is left to be said but to acknowledge the peer's FIN again, if
@@ -642,7 +675,7 @@ impl<L: Link> Stack<L> {
         self.deadlines.clear(number);
         let Some(mut endpoint) = self.endpoints.try_remove(number as usize) else { return };
         if let Kind::Tcp { flow, .. } = endpoint.kind {
-            self.flows.remove(&flow);
+            self.flows.remove(&flow, number);
         }
         self.woken.discard(endpoint.reader.take());
         self.woken.discard(endpoint.writer.take());
@@ -650,6 +683,7 @@ impl<L: Link> Stack<L> {
             endpoint.single.renew_tcp();
             (endpoint.dirty, endpoint.stalled) = (false, false);
             (endpoint.in_acknowledgements, endpoint.established) = (false, false);
+            endpoint.gives_up = false;
             endpoint.owes = None;
             self.spare.push(endpoint);
         }

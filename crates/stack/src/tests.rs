@@ -224,7 +224,12 @@ impl Pair {
     }
 
     fn connected(&mut self, side: usize, connection: &Connection) -> Poll<Result<(), Error>> {
-        self.stacks[side].poll_connected(connection, &TcpOptions::default(), Waker::noop())
+        self.stacks[side].poll_connected(
+            self.now,
+            connection,
+            &TcpOptions::default(),
+            Waker::noop(),
+        )
     }
 
     fn accept(&mut self, side: usize, listener: &Listener) -> Option<Connection> {

@@ -195,7 +195,7 @@ impl TcpStream {
         let stream = Self::new(connection);
         poll_fn(|context| {
             with_existing(|stack| {
-                stack.poll_connected(stream.connection(), &options, context.waker())
+                stack.poll_connected(now(), stream.connection(), &options, context.waker())
             })
         })
         .await?;
