@@ -311,7 +311,7 @@ mod tests {
             "-netdev tap,id=net0,ifname=tap0,script=no,downscript=no \
              -global virtio-mmio.force-legacy=false -device virtio-net-device,netdev=net0"
         );
-        let forward = Link::User(Forward { host: 8080, guest: 80 });
+        let forward = Link::User(Forward { protocol: Protocol::Tcp, host: 8080, guest: 80 });
         assert_eq!(
             args(Network { link: forward, ..Network::user() }, Nic::Pci),
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 \
