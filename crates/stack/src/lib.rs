@@ -1,7 +1,7 @@
 //! TCP/IP on smoltcp, with each connection in a socket set of its own.
 //!
 //! smoltcp walks all sockets of the set that it is given, for each packet and each timer. So it is given a
-//! set of one: a frame is read just far enough to say whose it is ([`classify`]), the connection is found
+//! set of one: a frame is read just far enough to say whose it is (`classify.rs`), the connection is found
 //! in a hash table, and smoltcp sees that connection alone. What a packet costs does not depend on how many
 //! connections there are.
 //!

@@ -22,7 +22,8 @@ async fn main() -> Result<(), Error> {
                 Ok(bytes) => println!("{peer}: {bytes} bytes"),
                 Err(error) => println!("{peer}: {error}"),
             }
-        });
+        })
+        .detach();
     }
 }
 

@@ -24,7 +24,6 @@ pub struct Router<P: PathRouter<S, C>, S = (), C = ()>(picoserve::Router<P, S, C
 
 impl Router<picoserve::routing::NotFound> {
     /// A router that answers all requests with "not found".
-    #[expect(clippy::new_ret_no_self, reason = "its type has no name")]
     pub fn new() -> Router<impl PathRouter> {
         Router(picoserve::Router::from_service(NotFound))
     }

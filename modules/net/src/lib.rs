@@ -10,7 +10,8 @@
 //!             stream.write_all(&buffer[..count]).await?;
 //!         }
 //!         Ok::<_, net::Error>(())
-//!     });
+//!     })
+//!     .detach();
 //! }
 //! ```
 //!
