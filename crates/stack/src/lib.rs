@@ -50,7 +50,7 @@ mod link;
 mod rings;
 mod stack;
 mod tcp;
-#[cfg(test)]
+#[cfg(all(test, feature = "ipv6"))] // they are about both families
 mod tests;
 mod udp;
 
