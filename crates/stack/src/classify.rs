@@ -26,11 +26,35 @@ impl Hash for Flow {
     }
 }
 
+/// What a TCP segment says, as far as it is looked at here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    flags: u8,
+    /// Which number its sender expects next.
+    pub(crate) expects: u32,
+    /// How many bytes of data it has.
+    pub(crate) data: usize,
+}
+
+impl Segment {
+    /// A SYN without ACK and RST.
+    #[inline]
+    pub(crate) fn opens(&self) -> bool {
+        self.flags & (SYN | ACK | RST) == SYN
+    }
+
+    /// A FIN.
+    #[inline]
+    pub(crate) fn ends(&self) -> bool {
+        self.flags & FIN != 0
+    }
+}
+
 /// Whose a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// A TCP segment. `opens`: a SYN without ACK and RST. `expects`: which number its sender expects next.
-    Tcp { flow: Flow, opens: bool, expects: u32 },
+    /// A TCP segment.
+    Tcp { flow: Flow, segment: Segment },
     /// A UDP datagram.
     Udp { from: u16, to: u16 },
     /// It may tell a neighbour's hardware address: ARP, or neighbour discovery.
@@ -57,6 +81,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 // RFC 9293 §3.1, the flags' byte.
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
@@ -89,7 +114,8 @@ fn parse_ipv4(packet: &[u8]) -> Option<Class> {
         return None;
     }
     let header = usize::from(fixed[0] & 15) * 4;
-    let payload = packet.get(header..)?;
+    // What is behind was put there by the link, to make the frame long enough.
+    let payload = packet.get(header..usize::from(u16_at(fixed, 2)?))?;
     let address = |at: usize| IpAddress::v4(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
     parse_transport(fixed[9], payload, || (address(12), address(16)))
 }
@@ -108,8 +134,12 @@ fn parse_transport(
                 remote: IpEndpoint::new(remote, u16_at(fixed, 0)?),
                 local: IpEndpoint::new(local, u16_at(fixed, 2)?),
             };
-            let expects = u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]);
-            Some(Class::Tcp { flow, opens: fixed[13] & (SYN | ACK | RST) == SYN, expects })
+            let segment = Segment {
+                flags: fixed[13],
+                expects: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
+                data: payload.len().saturating_sub(usize::from(fixed[12] >> 4) * 4),
+            };
+            Some(Class::Tcp { flow, segment })
         }
         UDP => Some(Class::Udp { from: u16_at(payload, 0)?, to: u16_at(payload, 2)? }),
         _ => Some(Class::Other),
@@ -159,7 +189,8 @@ mod ipv6 {
 
     pub(super) fn parse(packet: &[u8]) -> Option<Class> {
         let fixed = packet.first_chunk::<HEADER>()?;
-        let (mut protocol, mut payload) = (fixed[6], &packet[HEADER..]);
+        let end = HEADER + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
+        let (mut protocol, mut payload) = (fixed[6], packet.get(HEADER..end)?);
         for _ in 0..MAX_EXTENSIONS {
             match protocol {
                 // RFC 8200 §4.3, 4.4, 4.6: what follows, and a length in units of 8 bytes without the first.

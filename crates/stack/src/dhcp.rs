@@ -1,10 +1,11 @@
 //! An IPv4 address, a router and name servers by DHCP (RFC 2131).
 
 use alloc::vec::Vec;
+use core::mem;
 
 use smoltcp::{
     socket::dhcpv4::{Event, Socket},
-    wire::IpAddress,
+    wire::{IpAddress, Ipv4Cidr},
 };
 
 use crate::{
@@ -19,6 +20,14 @@ pub(crate) const CLIENT_PORT: u16 = 68;
 
 pub(crate) struct Client {
     pub(crate) endpoint: u32,
+    /// The address that a server has given.
+    given: Option<Ipv4Cidr>,
+}
+
+/// Whether a datagram for the client may be given to smoltcp 0.14, which takes its sender for the server, and
+/// asserts when it asks that one for more time that it has an address.
+pub(crate) fn is_possible(frame: &[u8]) -> bool {
+    frame.get(26..30).is_some_and(|source| source != [0; 4]) // RFC 791 §3.1, behind Ethernet's header
 }
 
 impl<L: Link> Stack<L> {
@@ -28,7 +37,7 @@ impl<L: Link> Stack<L> {
             return;
         }
         let endpoint = self.add(Endpoint::new(Kind::Dhcp, Single::new(Socket::new())));
-        self.dhcp = Some(Client { endpoint });
+        self.dhcp = Some(Client { endpoint, given: None });
         self.serve(now, endpoint);
     }
 
@@ -46,10 +55,11 @@ impl<L: Link> Stack<L> {
         };
         // smoltcp takes every address for a router, and asserts when it is used that it can be one.
         let router = router.filter(|&router| IpAddress::Ipv4(router).is_unicast());
-        self.news = self.ipv4() != address || self.gateway() != router;
-        self.replace_ipv4(address, router);
+        self.news = client.given != address || self.gateway() != router;
+        let old = self.dhcp.as_mut().and_then(|client| mem::replace(&mut client.given, address));
+        self.replace_ipv4(old, address, router);
         if !servers.is_empty() {
-            self.set_name_servers(&servers);
+            self.offer_name_servers(&servers);
         }
         self.configured();
     }

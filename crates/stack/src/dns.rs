@@ -20,6 +20,8 @@ pub(crate) const SERVER_PORT: u16 = 53;
 pub(crate) struct Resolver {
     pub(crate) endpoint: u32,
     servers: Vec<IpAddress>,
+    /// They were given, so that nobody else's are taken.
+    given: bool,
     waiters: Vec<Waker>,
 }
 
@@ -32,14 +34,24 @@ impl<L: Link> Stack<L> {
         if self.dns.is_none() {
             let socket = Socket::new(&[], Vec::new());
             let endpoint = self.add(Endpoint::new(Kind::Dns, Single::new(socket)));
-            self.dns = Some(Resolver { endpoint, servers: Vec::new(), waiters: Vec::new() });
+            self.dns =
+                Some(Resolver { endpoint, servers: Vec::new(), given: false, waiters: Vec::new() });
         }
         self.dns.as_mut().expect("there is one now")
     }
 
-    /// Asks these servers from now on, as many of them as smoltcp takes.
+    /// Asks these servers from now on, as many of them as smoltcp takes, and none that a DHCP server names.
     pub fn set_name_servers(&mut self, servers: &[IpAddress]) {
+        self.offer_name_servers(servers);
+        self.resolver().given = true;
+    }
+
+    /// Asks these servers from now on, unless others were given.
+    pub(crate) fn offer_name_servers(&mut self, servers: &[IpAddress]) {
         let resolver = self.resolver();
+        if resolver.given {
+            return;
+        }
         resolver.servers = servers.to_vec();
         let endpoint = resolver.endpoint;
         if let Some(endpoint) = self.endpoints.get_mut(endpoint as usize) {

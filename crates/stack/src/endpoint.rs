@@ -22,7 +22,7 @@ pub(crate) struct Endpoint {
     pub(crate) established: bool,
     /// It is reset when the peer does not acknowledge for long.
     pub(crate) gives_up: bool,
-    /// When it was begun from this side, in microseconds.
+    /// When it was begun from this side, or let go of, in microseconds.
     pub(crate) since: u64,
     /// Until when something that was received must be acknowledged, in microseconds.
     pub(crate) owes: Option<u64>,

@@ -131,7 +131,7 @@ impl<L: Link> Stack<L> {
             let _ = addresses.push(link_local(mac));
         });
         if config.autoconfiguration {
-            let it = Autoconfiguration::new(&mut self.link, mac, config.seed, now);
+            let it = Autoconfiguration::new(&mut self.link, mac, config.seeds[1], now);
             self.autoconfiguration = Some(it);
         }
     }

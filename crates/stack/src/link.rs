@@ -40,8 +40,8 @@ pub(crate) struct Port<'a, L> {
     frame: Option<&'a [u8]>,
     /// Frames sent, other than questions for a hardware address.
     pub(crate) sent: u32,
-    /// How long the last of them was, in bytes.
-    pub(crate) length: usize,
+    /// How many bytes of data the last of them had.
+    pub(crate) data: usize,
     /// There was no room for a frame.
     pub(crate) full: bool,
     expected: Expected,
@@ -49,7 +49,7 @@ pub(crate) struct Port<'a, L> {
 
 impl<'a, L: Link> Port<'a, L> {
     pub(crate) fn new(link: &'a mut L, frame: Option<&'a [u8]>) -> Self {
-        Self { link, frame, sent: 0, length: 0, full: false, expected: Expected::default() }
+        Self { link, frame, sent: 0, data: 0, full: false, expected: Expected::default() }
     }
 
     /// The frames are those of a connection whose peer expects this.
@@ -119,11 +119,27 @@ impl<L: Link> TxToken for Outgoing<'_, '_, L> {
             let result = f(frame);
             if !is_solicitation(frame) {
                 port.sent += 1;
-                port.length = len;
+                port.data = data_in(frame);
                 port.expected.mend(frame);
             }
             result
         })
+    }
+}
+
+/// How many bytes of data a frame that smoltcp made has; all of it, if it is no TCP.
+#[inline]
+fn data_in(frame: &[u8]) -> usize {
+    // smoltcp writes no IP options and extension headers.
+    let (protocol, header) = match frame.get(12..14) {
+        Some([0x08, 0x00]) => (frame.get(23), ETHERNET_HEADER + 20),
+        _ => (frame.get(20), ETHERNET_HEADER + 40),
+    };
+    match (protocol, frame.get(header + 12)) {
+        (Some(6), Some(offset)) => {
+            frame.len().saturating_sub(header + usize::from(offset >> 4) * 4)
+        }
+        _ => frame.len(),
     }
 }
 

@@ -12,26 +12,27 @@ use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 use smoltcp::{
     iface::{self, Interface, SocketSet},
+    socket::tcp,
     time::Instant,
     wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpVersion, Ipv4Address, Ipv4Cidr},
 };
 
 use crate::{
     Error, Link,
-    classify::{Class, Flow, classify},
+    classify::{Class, Flow, Segment, classify},
     deadlines::Deadlines,
     dhcp, dns,
     endpoint::{Endpoint, Kind},
     ipv6::Autoconfiguration,
     link::Port,
-    tcp::{Listening, give_up},
+    tcp::{Listening, give_up, has_room_for_end},
 };
 
 /// What a stack is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// From which sequence numbers and ports are drawn. Nobody outside may know it.
-    pub seed: u64,
+    /// From which sequence numbers are drawn, ports, and places in tables. Nobody outside may know them.
+    pub seeds: [u64; 3],
     /// The most TCP connections at a time, those included that nobody has accepted or that say goodbye.
     pub connections: usize,
     /// Whether to ask routers for IPv6 addresses (RFC 4862).
@@ -81,6 +82,8 @@ pub struct Stack<L> {
     pub(crate) counters: Counters,
     /// A server has given an address, or taken it back.
     pub(crate) news: bool,
+    /// Until when whoever calls [`Stack::advance`] sleeps.
+    planned: u64,
 }
 
 /// Wakers to call, and wakers to drop, once the lock is let go of.
@@ -173,24 +176,30 @@ pub(crate) fn new_interface<L: Link>(link: &mut L, settings: iface::Config, now:
 /// How long an acknowledgement waits, in microseconds: what smoltcp says to its sockets (`ACK_DELAY_DEFAULT`).
 const ACKNOWLEDGEMENT_DELAY: u64 = 10_000;
 
-/// How many times in a row an endpoint may say that it has something to send, and send nothing.
+/// How many times in a row an endpoint may say that it has something to send, and send no data.
 const PATIENCE: u32 = 3;
+
+/// When an endpoint that could not send, or would send for ever, is looked at again, in microseconds.
+const STALLED: u64 = 1_000_000;
 
 impl<L: Link> Stack<L> {
     /// A stack on this card, without addresses but that of the link (RFC 4291 §2.5.6).
     pub fn new(link: L, config: Config, now: u64) -> Self {
         let mac = EthernetAddress(link.mac());
         let mut settings = iface::Config::new(HardwareAddress::Ethernet(mac));
-        settings.random_seed = config.seed;
+        settings.random_seed = config.seeds[0];
         let mut link = link;
         let interface = new_interface(&mut link, settings, now);
         let mut this = Self {
             link,
             interface,
             endpoints: Slab::new(),
-            flows: Flows { table: HashTable::new(), hasher: FixedState::with_seed(config.seed) },
+            flows: Flows {
+                table: HashTable::new(),
+                hasher: FixedState::with_seed(config.seeds[2]),
+            },
             listeners: Vec::new(),
-            ports: HashMap::with_hasher(FixedState::with_seed(config.seed)),
+            ports: HashMap::with_hasher(FixedState::with_seed(config.seeds[2])),
             deadlines: Deadlines::new(),
             dirty: Vec::new(),
             stalled: Vec::new(),
@@ -204,9 +213,10 @@ impl<L: Link> Stack<L> {
             dns: None,
             autoconfiguration: None,
             unconfigured: Vec::new(),
-            random: config.seed ^ 0x9e37_79b9_7f4a_7c15,
+            random: config.seeds[1],
             counters: Counters::default(),
             news: false,
+            planned: 0,
         };
         this.start_ipv6(mac, &config, now);
         this
@@ -285,10 +295,18 @@ impl<L: Link> Stack<L> {
         [self.deadlines.next(), autoconfiguration, acknowledgement].into_iter().flatten().min()
     }
 
-    /// Whether [`advance`](Self::advance) has something to do now.
+    /// When to call [`advance`](Self::advance) next; who asks will sleep until then, unless it is woken because
+    /// [`has_work`](Self::has_work) says so after some other call.
+    pub fn plan(&mut self) -> Option<u64> {
+        let next = self.next_deadline();
+        self.planned = next.unwrap_or(u64::MAX);
+        next
+    }
+
+    /// Whether [`advance`](Self::advance) has something to do now, or earlier than was planned.
     #[inline]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || self.next_deadline().is_some_and(|next| next < self.planned)
     }
 
     /// Whether something waits for room in the card's ring.
@@ -312,13 +330,14 @@ impl<L: Link> Stack<L> {
     #[inline]
     fn dispatch(&mut self, now: u64, frame: &[u8]) {
         match classify(frame) {
-            Class::Tcp { flow, opens, expects } => match self.flows.find(&flow) {
-                Some(endpoint) => self.feed(now, endpoint, frame, expects),
-                None if opens && self.open(now, flow, frame) => {}
+            Class::Tcp { flow, segment } => match self.flows.find(&flow) {
+                Some(endpoint) => self.feed_tcp(now, endpoint, frame, segment),
+                None if segment.opens() && self.open(now, flow, frame) => {}
                 None => self.feed_nobody(now, frame),
             },
+            Class::Udp { to: dhcp::CLIENT_PORT, .. } if !dhcp::is_possible(frame) => {}
             Class::Udp { from, to } => match self.udp_endpoint(from, to) {
-                Some(endpoint) => self.feed(now, endpoint, frame, 0),
+                Some(endpoint) => self.feed(now, endpoint, frame),
                 None => self.feed_nobody(now, frame),
             },
             Class::Neighbour => {
@@ -355,11 +374,22 @@ impl<L: Link> Stack<L> {
         self.interface.poll_ingress_single(at(now), &mut port, &mut self.empty);
     }
 
-    /// Gives a frame to an endpoint, whose peer expects that number next, and does what follows.
-    #[inline]
-    pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8], expects: u32) {
+    /// Gives a frame to an endpoint, and does what follows.
+    pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8]) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
-        target.expected = expects;
+        let mut port = Port::new(&mut self.link, Some(frame));
+        self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
+        self.serve(now, endpoint);
+    }
+
+    /// Gives a segment to a connection, and does what follows.
+    #[inline]
+    pub(crate) fn feed_tcp(&mut self, now: u64, endpoint: u32, frame: &[u8], segment: Segment) {
+        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        if segment.ends() && !has_room_for_end(target.single.socket(), segment) {
+            return;
+        }
+        target.expected = segment.expects;
         let mut port = Port::new(&mut self.link, Some(frame)).expected(target.expected());
         self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
         if !self.is_quiet(now, endpoint, frame.len()) {
@@ -385,27 +415,30 @@ impl<L: Link> Stack<L> {
             give_up(target.single.socket());
         }
         let moment = at(now);
-        let mut fruitless = 0;
-        let next = loop {
-            let next = self.interface.poll_at(moment, target.single.set());
-            if next.is_none_or(|next| next > moment) || fruitless == PATIENCE {
-                break next;
-            }
+        let (mut fruitless, mut unsent) = (0, false);
+        let mut next = self.interface.poll_at(moment, target.single.set());
+        while fruitless < PATIENCE && next.is_some_and(|next| next <= moment) {
             let mut port = Port::new(&mut self.link, None).expected(target.expected());
             self.interface.poll_egress(moment, &mut port, target.single.set());
             if port.full {
-                self.wants_room = true;
-                fruitless = PATIENCE;
-            } else if port.sent == 0 {
-                fruitless += 1;
+                (self.wants_room, unsent) = (true, true);
+                break;
             }
-        };
-        if fruitless > 0 && !target.stalled {
+            // Data is worth another round; the same acknowledgement again and again is not.
+            fruitless = if port.data > 0 { 0 } else { fruitless + 1 };
+            unsent = port.sent == 0;
+            next = self.interface.poll_at(moment, target.single.set());
+        }
+        if unsent && !target.stalled {
+            // No room, or nobody's hardware address.
             target.stalled = true;
             self.stalled.push(endpoint);
         }
-        if let Some(next) = next.filter(|&next| next > moment) {
-            self.deadlines.set(now, endpoint, next.total_micros().cast_unsigned());
+        if let Some(next) = next {
+            // If it still wants to be called at once, it does not know what it wants.
+            let later = next > moment;
+            let next = if later { next.total_micros().cast_unsigned() } else { now + STALLED };
+            self.deadlines.set(now, endpoint, next);
         }
         match target.kind {
             Kind::Tcp { .. } => self.follow_tcp(now, endpoint),
@@ -529,14 +562,31 @@ impl<L: Link> Stack<L> {
         .map_err(|_| Error::OutOfMemory)
     }
 
-    /// Replaces all IPv4 addresses and the router.
-    pub(crate) fn replace_ipv4(&mut self, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Address>) {
-        self.interface.update_ip_addrs(|addresses| {
-            addresses.retain(|address| address.address().version() != IpVersion::Ipv4);
-            if let Some(address) = address {
-                let _ = addresses.insert(0, IpCidr::Ipv4(address));
+    /// Replaces an IPv4 address and the router.
+    pub(crate) fn replace_ipv4(
+        &mut self,
+        old: Option<Ipv4Cidr>,
+        new: Option<Ipv4Cidr>,
+        gateway: Option<Ipv4Address>,
+    ) {
+        if old != new {
+            self.interface.update_ip_addrs(|addresses| {
+                addresses.retain(|&address| old.map(IpCidr::Ipv4) != Some(address));
+                if let Some(new) = new {
+                    let _ = addresses.insert(0, IpCidr::Ipv4(new));
+                }
+            });
+            let gone = old.map(|old| IpAddress::Ipv4(old.address()));
+            for (number, endpoint) in &mut self.endpoints {
+                if let Kind::Tcp { flow, .. } = endpoint.kind
+                    && Some(flow.local.addr) == gone
+                {
+                    endpoint.single.socket::<tcp::Socket<'_>>().abort();
+                    endpoint.dirty = true;
+                    self.dirty.push(number as u32);
+                }
             }
-        });
+        }
         self.interface.routes_mut().remove_default_ipv4_route();
         if let Some(gateway) = gateway {
             let _ = self.interface.routes_mut().add_default_ipv4_route(gateway);

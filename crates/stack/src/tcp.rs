@@ -14,8 +14,7 @@ use smoltcp::{
 
 use crate::{
     Error, Link, Stack,
-    address::header_len,
-    classify::Flow,
+    classify::{Flow, Segment},
     endpoint::{Endpoint, Kind, Owner, keep},
     link::Port,
     rings::Single,
@@ -94,9 +93,6 @@ const SMALL: usize = 536;
 /// The least time before a segment is sent again, in microseconds: smoltcp's `RTTE_MIN_RTO`.
 const RETRANSMISSION: u64 = 1_000_000;
 
-/// Headers beside that of IP, without options, in bytes (IEEE 802.3 §3.1.1, RFC 9293 §3.1).
-const ETHERNET_AND_TCP: usize = 14 + 20;
-
 /// How long a peer may leave unacknowledged what was sent to it, unless there is another limit: at least 100 s
 /// by RFC 9293 §3.8.3.
 const GIVE_UP: Duration = Duration::from_secs(120);
@@ -106,6 +102,14 @@ const GIVE_UP: Duration = Duration::from_secs(120);
 pub(crate) fn give_up(socket: &mut Socket<'static>) {
     let waits = socket.send_queue() > 0;
     socket.set_timeout(waits.then_some(GIVE_UP.into()));
+}
+
+/// Whether a FIN may be given to smoltcp 0.14, which takes one even if not all data before it fits, and then
+/// counts its window from behind that: so the data that did not fit would be missing without a word, and a
+/// segment from the other end of the numbers would pass for one in the window and stop the machine. The peer
+/// sends it again when there is room.
+pub(crate) fn has_room_for_end(socket: &mut Socket<'static>, segment: Segment) -> bool {
+    segment.data < socket.recv_capacity() - socket.recv_queue()
 }
 
 fn apply(endpoint: &mut Endpoint, options: &TcpOptions) {
@@ -230,7 +234,7 @@ impl<L: Link> Stack<L> {
             // A port that is not 0, and a new socket: this cannot fail.
             let _ = socket.listen(flow.local);
         }
-        self.feed(now, number, frame, 0);
+        self.feed(now, number, frame);
         true
     }
 
@@ -431,16 +435,14 @@ impl<L: Link> Stack<L> {
     #[inline]
     fn send_small(&mut self, now: u64, connection: &Connection) -> bool {
         let endpoint = &mut self.endpoints[connection.0 as usize];
-        let Kind::Tcp { flow, .. } = endpoint.kind else { return false };
         let socket = endpoint.single.socket::<Socket<'_>>();
         let queued = socket.send_queue();
         if socket.state() != State::Established || !(1..=SMALL).contains(&queued) {
             return false;
         }
-        let headers = ETHERNET_AND_TCP + header_len(flow.local.addr);
         let mut port = Port::new(&mut self.link, None);
         self.interface.poll_egress(at(now), &mut port, endpoint.single.set());
-        if port.length < headers + queued {
+        if port.data != queued {
             return false;
         }
         (endpoint.dirty, endpoint.owes) = (false, None);
@@ -530,10 +532,11 @@ impl<L: Link> Stack<L> {
     pub fn close(&mut self, now: u64, connection: Connection) {
         let endpoint = self.endpoint(&connection);
         let wakers = [endpoint.reader.take(), endpoint.writer.take()];
-        endpoint.gives_up = false;
+        (endpoint.gives_up, endpoint.since) = (false, now);
         let socket = endpoint.single.socket::<Socket<'_>>();
         socket.set_keep_alive(None);
-        socket.set_timeout(Some(PATIENCE.into()));
+        // smoltcp's counts from when the peer was heard last: that may be long ago, and any word renews it.
+        socket.set_timeout(None);
         // Nobody will answer, so that an acknowledgement could go with it.
         socket.set_ack_delay(None);
         if socket.can_recv() {
@@ -546,6 +549,7 @@ impl<L: Link> Stack<L> {
             *owner = Owner::Nobody;
         }
         wakers.into_iter().for_each(|waker| self.woken.discard(waker));
+        self.deadlines.set(now, connection.0, now + as_micros(PATIENCE));
         self.serve(now, connection.0);
     }
 
@@ -605,6 +609,7 @@ impl<L: Link> Stack<L> {
                 }
                 _ => {
                     endpoint.established = state == State::Established;
+                    socket.set_timeout(None); // that was for the handshake
                     if let Kind::Tcp { owner, .. } = &mut endpoint.kind {
                         *owner = Owner::Queue(port);
                     }
@@ -627,14 +632,21 @@ impl<L: Link> Stack<L> {
                 }
             }
             Owner::Nobody => {
-                if matches!(state, State::Closed | State::TimeWait | State::Listen) {
+                let late = endpoint.since + as_micros(PATIENCE) <= now;
+                // A reset that found no way yet waits for one.
+                let unsent = endpoint.stalled && state == State::Closed;
+                let ended = matches!(state, State::Closed | State::TimeWait | State::Listen);
+                if ended && (late || !unsent) {
                     // In TIME-WAIT nothing is left to be said but to acknowledge the peer's FIN again, if
                     // ours was lost; a reset says as well that all is over.
                     self.remove_connection(number);
-                } else if socket.can_recv() {
-                    // RFC 1122 §4.2.2.13: the peer must learn that nobody reads that.
+                } else if !ended && (late || socket.can_recv()) {
+                    // RFC 1122 §4.2.2.13: the peer must learn that nobody reads that, or waits any more.
                     socket.abort();
                     self.serve(now, number);
+                } else {
+                    let end = endpoint.since + as_micros(PATIENCE);
+                    self.deadlines.set(now, number, end);
                 }
             }
         }

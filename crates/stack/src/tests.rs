@@ -162,7 +162,11 @@ fn at_port(port: u16) -> IpListenEndpoint {
 fn stack(wire: &Rc<RefCell<Wire>>, side: usize, autoconfiguration: bool) -> Stack<End> {
     let end = End { wire: Rc::clone(wire), side };
     let seed = wire.borrow_mut().random.next();
-    Stack::new(end, Config { seed, connections: 100, autoconfiguration }, 0)
+    Stack::new(
+        end,
+        Config { seeds: [seed, seed ^ 1, seed ^ 2], connections: 100, autoconfiguration },
+        0,
+    )
 }
 
 impl Pair {

@@ -277,8 +277,8 @@ impl Card {
         self.0.transmit.ring.set_dev_notify(false);
     }
 
-    /// Turns its interrupts on, for the next frame and, if `want_room`, for the next buffer that is
-    /// free. Whether there is one already: then they are off.
+    /// Turns its interrupts on, for the next frame, or, if `want_room`, for the next buffer that is free and for
+    /// nothing else. Whether there is one already: then they are off.
     #[inline]
     pub fn rest(&mut self, want_room: bool) -> bool {
         let card = &mut *self.0;
@@ -286,13 +286,15 @@ impl Card {
             self.busy();
             return true;
         }
-        card.receive.ring.set_dev_notify(true);
+        card.receive.ring.set_dev_notify(!want_room);
         card.transmit.ring.set_dev_notify(want_room);
         // Either the device sees that, or what it did before is seen here. (The fence in `announce`
         // does it as well.)
         fence(Ordering::SeqCst);
         card.announce_given_back();
-        let work = card.receive.ring.can_pop() || want_room && card.transmit.ring.can_pop();
+        // Who has no room does not look at frames, so that they are no work then.
+        let work =
+            if want_room { card.transmit.ring.can_pop() } else { card.receive.ring.can_pop() };
         let work = work && !card.broken;
         if work {
             self.busy();

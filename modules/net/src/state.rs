@@ -91,7 +91,7 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
         return;
     };
     let config = Config {
-        seed: random_u64(),
+        seeds: [random_u64(), random_u64(), random_u64()],
         connections: most_connections(),
         autoconfiguration: settings.autoconfiguration(),
     };
@@ -147,7 +147,7 @@ fn serve_once(context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, woken: &mut
             budget -= 1;
         }
         guard.advance(now);
-        let deadline = guard.next_deadline();
+        let deadline = guard.plan();
         let wants_room = guard.wants_room();
         let rests = budget > 0 && !guard.link().0.rest(wants_room);
         let news = guard.take_news();
