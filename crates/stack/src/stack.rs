@@ -304,7 +304,7 @@ impl<L: Link> Stack<L> {
     }
 
     /// Whether [`advance`](Self::advance) has something to do now, or earlier than was planned.
-    #[inline]
+    #[inline(never)] // it is asked in many places
     pub fn has_work(&self) -> bool {
         !self.dirty.is_empty() || self.next_deadline().is_some_and(|next| next < self.planned)
     }
@@ -369,12 +369,14 @@ impl<L: Link> Stack<L> {
     }
 
     /// Lets smoltcp answer what is no endpoint's: ARP, echo requests, what goes to closed ports.
+    #[inline(never)]
     fn feed_nobody(&mut self, now: u64, frame: &[u8]) {
         let mut port = Port::new(&mut self.link, Some(frame));
         self.interface.poll_ingress_single(at(now), &mut port, &mut self.empty);
     }
 
     /// Gives a frame to an endpoint, and does what follows.
+    #[inline(never)]
     pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8]) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
         let mut port = Port::new(&mut self.link, Some(frame));
@@ -407,7 +409,7 @@ impl<L: Link> Stack<L> {
     }
 
     /// Lets an endpoint send what it has to send now, and does what follows from its state.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn serve(&mut self, now: u64, endpoint: u32) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
         (target.dirty, target.owes) = (false, None);
@@ -442,7 +444,7 @@ impl<L: Link> Stack<L> {
         }
         match target.kind {
             Kind::Tcp { .. } => self.follow_tcp(now, endpoint),
-            Kind::Udp { .. } => self.follow_udp(endpoint),
+            Kind::Udp { .. } => self.follow_udp(now, endpoint),
             Kind::Dns => self.follow_dns(),
             Kind::Dhcp => self.follow_dhcp(now),
         }
@@ -523,6 +525,22 @@ impl<L: Link> Stack<L> {
             #[cfg(feature = "ipv6")]
             IpCidr::Ipv6(_) => None,
         }
+    }
+
+    /// Whether there is a way to an address: it is on the link, or there is a router.
+    pub(crate) fn has_way(&self, to: IpAddress) -> bool {
+        let routes = self.interface.routes();
+        let has_router = match to {
+            IpAddress::Ipv4(_) => routes.get_default_ipv4_route().is_some(),
+            #[cfg(feature = "ipv6")]
+            IpAddress::Ipv6(_) => routes.get_default_ipv6_route().is_some(),
+        };
+        let on_link = |cidr: &IpCidr| cidr.contains_addr(&to);
+        let own = self.interface.get_source_address(&to).is_some();
+        own && (has_router
+            || to.is_multicast()
+            || to.is_broadcast()
+            || self.addresses().iter().any(on_link))
     }
 
     /// The router for what is not on the link.

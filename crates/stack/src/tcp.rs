@@ -258,6 +258,9 @@ impl<L: Link> Stack<L> {
         let Some(address) = self.interface.get_source_address(&remote.addr) else {
             return Err(Error::NetworkUnreachable);
         };
+        if !self.has_way(remote.addr) {
+            return Err(Error::NetworkUnreachable);
+        }
         if self.connections() >= self.limit {
             return Err(Error::OutOfMemory);
         }

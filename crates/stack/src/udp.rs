@@ -32,6 +32,10 @@ impl Udp {
 /// How many datagrams wait to be read, or to be sent. Further ones are dropped.
 const QUEUE: usize = 16;
 
+/// How long a datagram waits for its receiver's hardware address, in microseconds. Then it is dropped, and all
+/// that are in the queues of its socket.
+const PATIENCE: u64 = 3_000_000;
+
 /// How many bytes they have together, in each direction.
 const BYTES: usize = 8192;
 
@@ -113,7 +117,7 @@ impl<L: Link> Stack<L> {
         if to.addr.is_unspecified() || from.is_some_and(|from| !self.interface.has_ip_addr(from)) {
             return Poll::Ready(Err(Error::InvalidAddress));
         }
-        let route = self.source_address(to.addr);
+        let (route, way) = (self.source_address(to.addr), self.has_way(to.addr));
         let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
             return Poll::Ready(Err(Error::InvalidAddress));
         };
@@ -121,7 +125,7 @@ impl<L: Link> Stack<L> {
         if bytes.len() + header > self.link.mtu() || bytes.len() > BYTES {
             return Poll::Ready(Err(Error::TooLarge));
         }
-        if route.is_none() {
+        if route.is_none() || !way {
             return Poll::Ready(Err(Error::NetworkUnreachable));
         }
         let mut metadata = UdpMetadata::from(to);
@@ -152,9 +156,18 @@ impl<L: Link> Stack<L> {
     }
 
     /// Wakes who can go on.
-    pub(crate) fn follow_udp(&mut self, number: u32) {
+    pub(crate) fn follow_udp(&mut self, now: u64, number: u32) {
         let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
         let socket = endpoint.single.socket::<Socket<'_>>();
+        if !endpoint.stalled {
+            endpoint.since = now;
+        } else if now >= endpoint.since + PATIENCE {
+            // The datagram in front is for somebody who does not answer, and smoltcp lets none overtake it.
+            let local = socket.endpoint();
+            socket.close();
+            let _ = socket.bind(local); // it was bound to that before
+            endpoint.since = now;
+        }
         let (readable, writable) = (socket.can_recv(), socket.can_send());
         if readable {
             self.woken.push(&mut endpoint.reader);

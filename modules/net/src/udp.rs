@@ -17,7 +17,10 @@ use crate::{
 
 /// Sends and receives datagrams.
 ///
-/// Up to 16 of them, or 8 KiB, wait to be read; further ones are dropped, as is usual with UDP.
+/// Up to 16 of them, or 8 KiB, wait to be read; further ones are dropped, as is usual with UDP. Those that are
+/// sent wait in the same way for their receiver's hardware address, in one queue; after three seconds what is in
+/// the socket's queues is dropped. One task at a time may wait to receive, and one to send: of two, one is not
+/// woken.
 #[derive(Debug)]
 pub struct UdpSocket {
     /// `None` only while it is dropped.
