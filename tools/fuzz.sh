@@ -1,8 +1,8 @@
 #!/bin/sh
-# Feeds the device tree parser with whatever libFuzzer can think of, for a minute or for the seconds
-# given.
+# Feeds the device tree parser, and the web server's side without sockets, with whatever libFuzzer can think
+# of: each for a minute, or for the seconds given.
 set -eu
-cd "$(dirname "$0")/../crates/devicetree"
+cd "$(dirname "$0")/../crates"
 
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "fuzz: installing cargo-fuzz" >&2
@@ -12,4 +12,20 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
     echo "fuzz: cargo-fuzz needs a nightly Rust: rustup toolchain install nightly --profile minimal" >&2
     exit 1
 fi
-exec cargo +nightly fuzz run parse -- -max_total_time="${1:-60}"
+seconds=${1:-60}
+
+# fuzz CRATE TARGET SEEDS…
+fuzz() {
+    echo "fuzz: $1, for $seconds s" >&2
+    (
+        cd "$1"
+        corpus=fuzz/corpus/$2
+        target=$2
+        shift 2
+        mkdir -p "$corpus"
+        cargo +nightly fuzz run "$target" "$corpus" "$@" -- -max_total_time="$seconds"
+    )
+}
+
+fuzz devicetree parse tests/data
+fuzz web converse tests/requests ../../tools/requests

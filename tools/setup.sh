@@ -63,6 +63,7 @@ package() {
         debian-ip) echo iproute2 ;;
         debian-curl | debian-wrk | debian-mosquitto) echo "$2" ;;
         debian-ab) echo apache2-utils ;;
+        debian-ping) echo iputils-ping ;;
         debian-dnsmasq) echo dnsmasq-base ;;
         # Ubuntu has it as a snap only.
         debian-chromium) if apt-cache show chromium >/dev/null 2>&1; then echo chromium; fi ;;
@@ -71,6 +72,7 @@ package() {
         fedora-ip) echo iproute ;;
         fedora-curl | fedora-wrk | fedora-dnsmasq | fedora-mosquitto | fedora-chromium) echo "$2" ;;
         fedora-ab) echo httpd-tools ;;
+        fedora-ping | arch-ping) echo iputils ;;
         arch-qemu) echo qemu-system-riscv ;;
         arch-opensbi) echo qemu-system-riscv-firmware ;;
         arch-ip) echo iproute2 ;;
@@ -114,6 +116,7 @@ wanted_parts() {
     have curl || echo curl
     have wrk || echo wrk
     have ab || echo ab
+    have ping || echo ping
     have dnsmasq || echo dnsmasq
     have mosquitto || echo mosquitto
     have chromium || echo chromium

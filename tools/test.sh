@@ -61,7 +61,7 @@ stage "each feature alone" each_feature
 
 # shellcheck disable=SC2086
 stage "documentation" env RUSTDOCFLAGS=-Dwarnings \
-    cargo doc --quiet --no-deps --workspace --exclude wakeful-tools --exclude wakeful-bench --exclude testsuite --exclude benchsuite --all-features --target $target $build_std
+    cargo doc --quiet --no-deps --workspace --exclude wakeful-tools --exclude wakeful-bench --exclude testsuite --exclude websuite --exclude benchsuite --all-features --target $target $build_std
 
 # shellcheck disable=SC2046
 stage "tests on this computer" cargo test --quiet $(host_packages) --target host-tuple

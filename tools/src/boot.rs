@@ -1,6 +1,7 @@
 //! One test case on one machine: booted, watched to its end or deadline, and judged.
 
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -12,9 +13,10 @@ use crate::case::{Case, End};
 use crate::client::Site;
 use crate::console::Console;
 use crate::expect::Progress;
+use crate::http::{self, WebServer};
 use crate::machine::Machine;
 use crate::namespace::{self, Ipv6};
-use crate::network::{Address, Link, Network};
+use crate::network::{Address, Link, Network, ROUTER};
 use crate::program;
 use crate::qemu::CommandLine;
 use crate::scratch::Scratch;
@@ -24,6 +26,9 @@ const SCALE: &str = "WAKEFUL_TEST_TIMEOUT_SCALE";
 
 /// More text than this on a console is a failure of its own.
 const MOST_TEXT: usize = 1 << 20;
+
+/// How long clients may need when the machine has ended: as long as they wait for it, and a moment to say so.
+const LAST_WORDS: Duration = http::PATIENCE.saturating_add(Duration::from_secs(1));
 
 /// A machine that has been watched to its end.
 pub(crate) struct Attempt {
@@ -65,6 +70,7 @@ fn attempt_here(case: &Case, elf: &Path) -> Result<Attempt> {
     case.options.network = case.options.network.map(Network::settled).transpose()?;
     let board = Board::find(case.board)?;
     let scratch = Scratch::new(case.name)?;
+    let _web_server = case.web_server.then(|| serve(&mut case)).transpose()?;
     let line = command_line(&case, &board, elf, scratch.path())?;
     let dnsmasq = case.options.network.is_some_and(needs_dnsmasq);
     let _dnsmasq = dnsmasq.then(|| namespace::dnsmasq(scratch.path())).transpose()?;
@@ -77,6 +83,17 @@ fn attempt_here(case: &Case, elf: &Path) -> Result<Attempt> {
         command_line = format!("{}\n{command_line}", namespace::by_hand());
     }
     Ok(Attempt { command_line, console, verdict })
+}
+
+/// Starts a web server where the machine finds it, and puts its port into the boot arguments.
+fn serve(case: &mut Case) -> Result<WebServer> {
+    let on_tap = case.options.network.is_some_and(|network| network.link == Link::Tap);
+    // What user networking calls the router is this computer.
+    let server = WebServer::start(if on_tap { ROUTER } else { Ipv4Addr::LOCALHOST })?;
+    if let Some(append) = &mut case.options.append {
+        *append = append.replace("PORT", &server.address().port().to_string());
+    }
+    Ok(server)
 }
 
 fn command_line(case: &Case, board: &Board, elf: &Path, folder: &Path) -> Result<CommandLine> {
@@ -124,7 +141,18 @@ fn watch(
     let ending = loop {
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Printed(piece)) => console.feed(&piece, &mut shown),
-            Ok(Event::Closed) => break Ending::Exited(machine.wait()?),
+            Ok(Event::Closed) => {
+                // Clients of a machine that ends by itself may have something left to look at.
+                if clients.running()
+                    && let Ok(Event::Clients(result)) = events.recv_timeout(LAST_WORDS)
+                {
+                    match result {
+                        Ok(()) => clients = Clients::Done,
+                        Err(reason) => break Ending::Discontent(reason),
+                    }
+                }
+                break Ending::Exited(machine.wait()?);
+            }
             Ok(Event::Clients(Ok(()))) => clients = Clients::Done,
             Ok(Event::Clients(Err(reason))) => break Ending::Discontent(reason),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -136,7 +164,8 @@ fn watch(
         let typed = progress.advance(&text);
         // A machine that has just ended cannot be typed at; that it ended is seen in a moment.
         _ = keyboard.write_all(typed.as_bytes());
-        if let Some(address) = console.serving() {
+        let unannounced = || case.options.network?.unannounced().filter(|_| progress.complete());
+        if let Some(address) = console.serving().or_else(unannounced) {
             clients = clients.started(address);
         }
         match console.halted() {
@@ -186,6 +215,10 @@ impl<'a> Clients<'a> {
             events.send(Event::Clients(result.map_err(|error| format!("{error:#}"))))
         });
         Self::Running
+    }
+
+    fn running(&self) -> bool {
+        matches!(self, Self::Running)
     }
 
     fn done(&self) -> bool {

@@ -21,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) script: Script,
     /// What this computer does with the machine, one after the other, once it says that it serves.
     pub(crate) clients: Vec<Client>,
+    /// The machine is a client itself, and this computer serves.
+    pub(crate) web_server: bool,
     pub(crate) end: End,
     pub(crate) deadline: Duration,
 }
@@ -63,6 +65,7 @@ impl Case {
             tree: None,
             script: Script::default(),
             clients: Vec::new(),
+            web_server: false,
             end: End::Exit(exit::SUCCESS),
             deadline: Duration::from_secs(60),
         }
@@ -141,7 +144,15 @@ impl Case {
         self
     }
 
-    /// Once the machine has said where it serves, this client must be content with it.
+    /// The machine finds a web server on its router, with `Hello, World!` at `/plaintext`. In the boot
+    /// arguments `PORT` stands for its port.
+    pub(crate) fn web_server(mut self) -> Self {
+        self.web_server = true;
+        self
+    }
+
+    /// Once the machine has said where it serves, or, if it is no web server, what it is to say, this
+    /// client must be content with it.
     pub(crate) fn client(mut self, client: Client) -> Self {
         self.clients.push(client);
         self

@@ -5,19 +5,24 @@
 //! mischief an ordinary request must still be answered.
 
 use std::fmt;
-use std::net::{Shutdown, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream, UdpSocket,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt::Linger};
 use tungstenite::Message;
 
-use crate::http::{Connection, request};
+use crate::http::{Connection, PATIENCE, request};
 use crate::load::{self, Connections, Load};
+use crate::namespace;
+use crate::network;
 use crate::program;
 use crate::workspace;
 
@@ -58,6 +63,31 @@ impl Client {
         self
     }
 
+    /// It goes to another port of the machine.
+    pub(crate) fn port(self, port: u16) -> Self {
+        self.at(move |address| Ok((address.ip(), port).into()))
+    }
+
+    /// It goes to that IPv6 address of the machine, as soon as somebody listens there.
+    pub(crate) fn ipv6(self, ip: Ipv6Addr) -> Self {
+        self.at(move |address| {
+            // Addresses of a link say which link.
+            let scope = if ip.is_unicast_link_local() { namespace::tap_index()? } else { 0 };
+            let address = SocketAddrV6::new(ip, address.port(), 0, scope).into();
+            let deadline = Instant::now() + PATIENCE;
+            while let Err(error) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+                ensure!(Instant::now() < deadline, "nobody at {address}: {error}");
+                std::thread::sleep(Duration::from_millis(20)); // A refusal comes at once.
+            }
+            Ok(address)
+        })
+    }
+
+    fn at(self, other: impl Fn(SocketAddr) -> Result<SocketAddr> + Send + Sync + 'static) -> Self {
+        let act = self.act;
+        Self { act: Arc::new(move |site| act(&site.at(other(site.address)?))), ..self }
+    }
+
     /// Programs that it cannot do without.
     pub(crate) fn needs(&self) -> &'static [&'static str] {
         self.needs
@@ -84,6 +114,11 @@ impl Site {
     fn serves(&self) -> Result<()> {
         let answer = self.open().and_then(|mut connection| connection.get(PAGE.0));
         answer.and_then(|answer| answer.expect(200, PAGE.1)).context("it no longer serves")
+    }
+
+    /// The same machine at another address or port.
+    fn at(&self, address: SocketAddr) -> Self {
+        Self { address, folder: self.folder.clone() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -303,13 +338,224 @@ pub(crate) fn lingering(connections: usize) -> Client {
 /// `curl`, which must find `text`.
 pub(crate) fn curl(path: &'static str, text: &'static str) -> Client {
     let act = move |site: &Site| {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--max-time", "20"]).arg(site.url(path));
-        let answer = program::output(curl, BROWSER_PATIENCE)?;
+        let answer = program::output(curl_command(site, path), BROWSER_PATIENCE)?;
         ensure!(answer.contains(text), "no {text:?} in {answer:?}");
         Ok(())
     };
     Client::new(format!("curl {path}"), act).needing(&["curl"])
+}
+
+fn curl_command(site: &Site, path: &str) -> Command {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "20"]).arg(site.url(path));
+    curl
+}
+
+/// What the package `websuite` has for long bodies: the alphabet without its end, again and again.
+fn letters(count: usize) -> Vec<u8> {
+    (b'a'..=b'w').cycle().take(count).collect()
+}
+
+/// Fails at the first byte that is not as in [`letters`].
+fn are_letters(bytes: &[u8], count: usize) -> Result<()> {
+    let expected = letters(count);
+    let wrong = bytes.iter().zip(&expected).position(|(byte, expected)| byte != expected);
+    ensure!(wrong.is_none(), "byte {wrong:?} of {} is wrong", bytes.len());
+    ensure!(bytes.len() == count, "{} bytes instead of {count}", bytes.len());
+    Ok(())
+}
+
+/// A long body, twice on one connection, which so knows where it ends.
+pub(crate) fn body(path: &'static str, bytes: usize) -> Client {
+    Client::new(format!("{bytes} bytes of {path}"), move |site| {
+        let mut connection = site.open()?;
+        (0..2).try_for_each(|_| {
+            let answer = connection.get(path)?;
+            answer.expect(200, "")?;
+            are_letters(&answer.body, bytes)
+        })
+    })
+}
+
+/// The same by `curl`.
+pub(crate) fn curl_body(path: &'static str, bytes: usize) -> Client {
+    let act = move |site: &Site| {
+        are_letters(program::output(curl_command(site, path), BROWSER_PATIENCE)?.as_bytes(), bytes)
+    };
+    Client::new(format!("curl {path}"), act).needing(&["curl"])
+}
+
+/// Server-sent events: so many, numbered, each when it happens and not with the next one. Then the
+/// connection is closed, since nothing else says that this was all.
+pub(crate) fn events(path: &'static str, count: usize, pause: Duration) -> Client {
+    Client::new(format!("events of {path}"), move |site| {
+        let mut connection = site.open()?;
+        connection.send(request(path).as_bytes())?;
+        let head = connection.head()?.to_ascii_lowercase();
+        ensure!(head.contains("content-type: text/event-stream"), "no events: {head:?}");
+        let (mut text, mut last) = (String::new(), None);
+        for number in 1..=count {
+            let event = format!("event:number\ndata:{number}\n\n");
+            while !text.contains(&event) {
+                let piece = connection.piece()?;
+                ensure!(!piece.is_empty(), "closed before event {number}: {text:?}");
+                text.push_str(&String::from_utf8_lossy(&piece));
+            }
+            let now = Instant::now();
+            if let Some(last) = last.replace(now) {
+                let after = now - last;
+                // Half of it: this computer may have been late with the one before.
+                ensure!(after >= pause / 2, "event {number} came {after:?} after the one before");
+            }
+        }
+        connection.closed()
+    })
+}
+
+/// A body that is longer than what the server keeps of it, twice on one connection.
+pub(crate) fn upload(path: &'static str, bytes: usize) -> Client {
+    Client::new(format!("{bytes} bytes to {path}"), move |site| {
+        let body = letters(bytes);
+        let mut connection = site.open()?;
+        for _ in 0..2 {
+            connection.send(post(path, bytes).as_bytes())?;
+            connection.send(&body)?;
+            let answer = connection.answer()?.context("closed without an answer")?;
+            answer.expect(200, &receipt(&body))?;
+        }
+        Ok(())
+    })
+}
+
+/// The same by `curl`, which asks first whether it may (RFC 9110 §10.1.1).
+pub(crate) fn curl_upload(path: &'static str, bytes: usize) -> Client {
+    let act = move |site: &Site| {
+        let (file, body) = (site.folder.join("upload"), letters(bytes));
+        std::fs::write(&file, &body)?;
+        let mut curl = curl_command(site, path);
+        curl.args(["--header", "Content-Type: text/plain", "--data-binary"]);
+        curl.arg(format!("@{}", file.display()));
+        let (answer, receipt) = (program::output(curl, BROWSER_PATIENCE)?, receipt(&body));
+        ensure!(answer.contains(&receipt), "no {receipt:?} in {answer:?}");
+        Ok(())
+    };
+    Client::new(format!("curl to {path}"), act).needing(&["curl"])
+}
+
+fn post(path: &str, bytes: usize) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: wakeful.test\r\nContent-Length: {bytes}\r\n\r\n")
+}
+
+/// What `websuite` says that it got.
+fn receipt(body: &[u8]) -> String {
+    let add = |sum: u32, &byte: &u8| sum.rotate_left(5) ^ u32::from(byte);
+    format!(r#"{{"bytes":{},"checksum":{}}}"#, body.len(), body.iter().fold(0, add))
+}
+
+/// Slow answers, all at once: together they take as long as one.
+pub(crate) fn slow_answers(path: &'static str, requests: usize, each: Duration) -> Client {
+    Client::new(format!("{requests} times {path} at once"), move |site| {
+        let mut open = open_all(site, requests)?;
+        let begin = Instant::now();
+        for connection in &mut open {
+            connection.send(request(path).as_bytes())?;
+        }
+        for connection in &mut open {
+            connection.answer()?.context("closed without an answer")?.expect(200, "")?;
+        }
+        let took = begin.elapsed();
+        ensure!(took >= each, "done after {took:?}");
+        ensure!(took < each * (requests as u32) / 2, "{took:?}: one after the other");
+        Ok(())
+    })
+}
+
+/// The server ends when it is asked to: who waits for an answer gets it, who has nothing to wait for is
+/// told, and nobody is accepted any more.
+pub(crate) fn graceful_stop(stop: &'static str, slow: &'static str) -> Client {
+    Client::new(format!("GET {stop}"), move |site| {
+        let (mut idle, mut waiting, mut stopping) = (site.open()?, site.open()?, site.open()?);
+        idle.get(PAGE.0)?.expect(200, PAGE.1)?;
+        waiting.send(request(slow).as_bytes())?;
+        // Now it is being answered: requests are taken in the order in which they come.
+        stopping.get(stop)?.expect(200, "stopping")?;
+        stopping.closed()?;
+        idle.closed()?;
+        ensure!(site.open().is_err(), "somebody was accepted");
+        waiting.answer()?.context("closed without an answer")?.expect(200, "at last")?;
+        waiting.closed()
+    })
+}
+
+/// Bytes to and fro at once; then this side says goodbye, and the rest still comes back.
+pub(crate) fn tcp_echo(bytes: usize) -> Client {
+    Client::new(format!("{bytes} bytes to and fro"), move |site| {
+        let connection = site.open()?;
+        let mut sending = connection.stream().try_clone()?;
+        let sender = std::thread::spawn(move || {
+            sending.write_all(&letters(bytes))?;
+            sending.shutdown(Shutdown::Write)
+        });
+        let mut echo = Vec::new();
+        let read = connection.stream().read_to_end(&mut echo);
+        read.with_context(|| format!("after {} bytes", echo.len()))?;
+        are_letters(&echo, bytes)?;
+        sender.join().expect("it does not panic").context("cannot send")
+    })
+}
+
+/// Datagrams of all sizes come back, each as it was. One that no frame has room for does not, which
+/// nobody minds.
+pub(crate) fn udp_echo() -> Client {
+    Client::new("datagrams to and fro", |site| {
+        let any: IpAddr = match site.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(site.address)?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let most = if site.address.is_ipv4() { 1472 } else { 1452 };
+        // The first one finds out whether somebody listens.
+        exchange(&socket, b"knock", 40)?;
+        for size in (0..most).step_by(97).chain([1, most - 1, most]) {
+            exchange(&socket, &letters(size), 3).with_context(|| format!("{size} bytes"))?;
+        }
+        socket.send(&letters(4000))?;
+        exchange(&socket, b"still there?", 3)
+    })
+}
+
+/// Sends until it comes back: no single datagram has to arrive.
+fn exchange(socket: &UdpSocket, bytes: &[u8], attempts: usize) -> Result<()> {
+    let mut echo = [0; 4096];
+    for _ in 0..attempts {
+        socket.send(bytes)?;
+        // Late echoes of others are passed over.
+        while let Ok(count) = socket.recv(&mut echo) {
+            if &echo[..count] == bytes {
+                return Ok(());
+            }
+        }
+    }
+    bail!("it does not come back")
+}
+
+/// `ping`.
+pub(crate) fn ping() -> Client {
+    let act = |site: &Site| {
+        let mut ping = Command::new("ping");
+        ping.args(["-n", "-q", "-c", "3", "-i", "0.2", "-W", "5"]).arg(match site.address {
+            SocketAddr::V6(address) if address.scope_id() != 0 => {
+                format!("{}%{}", address.ip(), network::TAP)
+            }
+            address => address.ip().to_string(),
+        });
+        let answer = program::output(ping, BROWSER_PATIENCE)?;
+        ensure!(answer.contains(" 0% packet loss"), "{answer}");
+        Ok(())
+    };
+    Client::new("ping", act).needing(&["ping"])
 }
 
 /// `wrk` for some seconds, without an error.
@@ -367,14 +613,13 @@ fn chromium(site: &Site, path: &str, action: &str) -> Command {
     command
 }
 
-/// A WebSocket whose other end echoes texts and bytes of several sizes.
-#[cfg_attr(not(test), expect(dead_code, reason = "no example speaks WebSocket yet"))]
+/// A WebSocket whose other end echoes texts and bytes of several sizes, and answers a ping.
 pub(crate) fn websocket_echo(path: &'static str) -> Client {
     Client::new(format!("WebSocket {path}"), move |site| {
         let url = format!("ws://{}{path}", site.address);
         let (mut socket, _) = tungstenite::client(url, site.open()?.into_stream())
             .map_err(|error| anyhow::anyhow!("no handshake: {error}"))?;
-        let sizes = [0, 1, 125, 126, 1000];
+        let sizes = [0, 1, 125, 126, 1000, 65_535, 65_536];
         let texts = sizes.map(|size| Message::text("wake up! ".repeat(size / 9)));
         let bytes = sizes.map(|size| Message::binary(vec![0xa5; size]));
         for message in texts.into_iter().chain(bytes) {
@@ -382,6 +627,9 @@ pub(crate) fn websocket_echo(path: &'static str) -> Client {
             let echo = socket.read()?;
             ensure!(echo == message, "{echo:?} instead of {message:?}");
         }
+        socket.send(Message::Ping("awake?".into()))?;
+        let pong = socket.read()?;
+        ensure!(pong == Message::Pong("awake?".into()), "{pong:?} for a ping");
         socket.close(None)?;
         loop {
             match socket.read() {
@@ -396,13 +644,14 @@ pub(crate) fn websocket_echo(path: &'static str) -> Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::stand_in;
+    use crate::http::WebServer;
     use crate::scratch::Scratch;
 
     /// Clients on a server of this computer, except those whose programs are missing.
     fn visit(clients: &[Client]) -> Result<()> {
         let folder = Scratch::new("client")?;
-        let site = Site { address: stand_in::start(), folder: folder.path().into() };
+        let server = WebServer::start(Ipv4Addr::LOCALHOST)?;
+        let site = Site { address: server.address(), folder: folder.path().into() };
         let possible = clients.iter().filter(|client| program::missing(client.needs()).is_none());
         possible.into_iter().try_for_each(|client| client.visit(&site))
     }

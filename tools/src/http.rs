@@ -2,10 +2,13 @@
 //! after the other.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// How long one step may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,7 +84,7 @@ impl Connection {
                 self.take(length)
             }
             None if header(&head, "transfer-encoding").is_some() => {
-                bail!("a chunked answer, which this client cannot read: {head:?}")
+                self.chunks().with_context(|| format!("in the body of {head:?}"))?
             }
             // Neither these nor upgrades have a body.
             None if status < 200 || status == 204 || status == 304 => Vec::new(),
@@ -91,6 +94,55 @@ impl Connection {
             }
         };
         Ok(Some(Answer { status, head, body }))
+    }
+
+    /// A chunked body (RFC 9112 §7.1), without trailers.
+    fn chunks(&mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let size = usize::from_str_radix(&line, 16).ok();
+            let size = size.with_context(|| format!("{line:?} is no size of a chunk"))?;
+            while self.received.len() < size {
+                ensure!(self.receive()?, "closed in the middle of a chunk");
+            }
+            body.extend(self.take(size));
+            ensure!(self.line()?.is_empty(), "no end of line behind a chunk");
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        loop {
+            if let Some(end) = find(&self.received, b"\r\n") {
+                let line = self.take(end + 2);
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            ensure!(self.receive()?, "closed in the middle of a line");
+        }
+    }
+
+    /// Whatever comes next; empty at the end.
+    pub(crate) fn piece(&mut self) -> Result<Vec<u8>> {
+        if self.received.is_empty() {
+            self.receive()?;
+        }
+        Ok(std::mem::take(&mut self.received))
+    }
+
+    /// Status line and headers, where the body is the caller's business.
+    pub(crate) fn head(&mut self) -> Result<String> {
+        let mut head = String::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(head);
+            }
+            head += &(line + "\n");
+        }
     }
 
     /// Waits for the server to close the connection, having nothing more to say.
@@ -153,27 +205,55 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
     bytes.windows(pattern.len()).position(|window| window == pattern)
 }
 
-/// A server on this computer that stands in for a machine in tests of clients.
-#[cfg(test)]
-pub(crate) mod stand_in {
-    use std::net::{Ipv4Addr, TcpListener};
+/// A web server on this computer, for machines that are clients, and for tests of clients. It serves
+/// `Hello, World!` at `/plaintext`, echoes at `/echo` over a WebSocket, refuses what is no request, and
+/// keeps connections. When it is dropped nobody is accepted any more.
+pub(crate) struct WebServer {
+    address: SocketAddr,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
 
-    use super::*;
-
-    /// Serves `Hello, World!` at `/plaintext`, echoes at `/echo` over a WebSocket, refuses what is no
-    /// request, and keeps connections. It ends with the tests.
-    pub(crate) fn start() -> SocketAddr {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
+impl WebServer {
+    /// Starts it at a free port of one of this computer's addresses.
+    pub(crate) fn start(host: Ipv4Addr) -> Result<Self> {
+        let listener = TcpListener::bind((host, 0)).context("no port for a web server")?;
+        let address = listener.local_addr()?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = ended.clone();
+        let thread = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                std::thread::spawn(move || serve(stream));
+                if end.load(Ordering::SeqCst) {
+                    break;
+                }
+                std::thread::spawn(move || serve::connection(stream));
             }
         });
-        address
+        Ok(Self { address, ended, thread: Some(thread) })
     }
 
-    fn serve(stream: TcpStream) -> Result<()> {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        // It waits for somebody.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            _ = thread.join();
+        }
+    }
+}
+
+mod serve {
+    use super::*;
+
+    pub(super) fn connection(stream: TcpStream) -> Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut connection = Connection { stream, received: Vec::new() };
         loop {
             let end = loop {
@@ -254,7 +334,8 @@ mod tests {
 
     #[test]
     fn answers_come_one_after_the_other() {
-        let mut connection = Connection::open(stand_in::start()).unwrap();
+        let server = WebServer::start(Ipv4Addr::LOCALHOST).unwrap();
+        let mut connection = Connection::open(server.address()).unwrap();
         connection.get("/plaintext").unwrap().expect(200, "Hello, World!").unwrap();
         connection.send(request("/plaintext").repeat(3).as_bytes()).unwrap();
         for _ in 0..3 {
@@ -265,6 +346,19 @@ mod tests {
         connection.send(b"nonsense\r\n\r\n").unwrap();
         assert_eq!(connection.answer().unwrap().unwrap().status, 400);
         assert_eq!(connection.answer().unwrap(), None);
+    }
+
+    #[test]
+    fn chunks_become_a_body() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut connection = Connection::open(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        write!(server, "{head}4\r\nwake\r\n3\r\nful\r\n0\r\n\r\n{head}2\r\nup!").unwrap();
+        drop(server);
+        assert_eq!(connection.answer().unwrap().unwrap().body, b"wakeful");
+        let error = format!("{:#}", connection.answer().unwrap_err());
+        assert!(error.contains("closed in the middle of a line"), "{error}");
     }
 
     #[test]

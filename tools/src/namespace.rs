@@ -103,6 +103,11 @@ fn script(ipv6: Ipv6) -> String {
     )
 }
 
+/// The number of the tap in this thread's namespace, which IPv6 addresses of a link need.
+pub(crate) fn tap_index() -> Result<u32> {
+    nix::net::if_::if_nametoindex(TAP).with_context(|| format!("there is no {TAP}"))
+}
+
 /// The program that answers DHCP and DNS on the tap.
 pub(crate) const DNSMASQ: &str = "dnsmasq";
 

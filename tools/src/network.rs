@@ -2,13 +2,13 @@
 //! address.
 //!
 //! A machine is plugged into one of two networks. *User* networking is a part of QEMU that needs no
-//! privileges: the machine sees a router with DHCP and DNS, and this computer reaches one of its TCP
+//! privileges: the machine sees a router with DHCP and DNS, and this computer reaches one of its
 //! ports as a port of its own. It takes few connections at a time, and offloads nothing. A *tap* is a
 //! network card of this computer, in a [`crate::namespace`] of its own: for load and for counting.
 //!
 //! On both of them the machine is 10.0.2.15 and its router is 10.0.2.2.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,9 @@ const PORTS: u16 = 100;
 
 /// The machine's address, unless DHCP finds another one.
 pub(crate) const MACHINE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+/// Its IPv6 address, where it is told one.
+pub(crate) const MACHINE_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x15);
 
 /// Its router; on a tap this is the computer itself.
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -83,12 +86,20 @@ pub(crate) enum Address {
     Dhcp,
     /// The boot arguments.
     Static,
+    /// The boot arguments, and it is one of IPv6.
+    StaticIpv6,
 }
 
 impl Network {
     /// User networking with DHCP, reached through any free port.
     pub(crate) fn user() -> Self {
         let forward = Forward { protocol: Protocol::Tcp, host: 0, guest: HTTP };
+        Self { link: Link::User(forward), nic: None, address: Address::Dhcp }
+    }
+
+    /// The same, for a machine that listens on another port.
+    pub(crate) fn user_port(protocol: Protocol, guest: u16) -> Self {
+        let forward = Forward { protocol, host: 0, guest };
         Self { link: Link::User(forward), nic: None, address: Address::Dhcp }
     }
 
@@ -109,11 +120,19 @@ impl Network {
         Self { address: Address::Static, ..self }
     }
 
+    pub(crate) fn fixed_ipv6(self) -> Self {
+        Self { address: Address::StaticIpv6, ..self }
+    }
+
     /// The same, and if any port will do, a free one.
     pub(crate) fn settled(mut self) -> Result<Self> {
         if let Link::User(forward @ Forward { host: 0, .. }) = &mut self.link {
-            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-            forward.host = free.local_addr()?.port();
+            let here = (Ipv4Addr::LOCALHOST, 0);
+            let free = match forward.protocol {
+                Protocol::Tcp => TcpListener::bind(here).and_then(|free| free.local_addr()),
+                Protocol::Udp => UdpSocket::bind(here).and_then(|free| free.local_addr()),
+            };
+            forward.host = free.context("no port is free")?.port();
         }
         Ok(self)
     }
@@ -127,6 +146,7 @@ impl Network {
         match self.address {
             Address::Dhcp => String::new(),
             Address::Static => format!("ip={MACHINE}/24 gw={ROUTER} dns={dns}"),
+            Address::StaticIpv6 => format!("ip={MACHINE_IPV6}/64"),
         }
     }
 
@@ -153,6 +173,14 @@ impl Network {
         args.extend(global.into_iter().flat_map(|global| ["-global".into(), global.into()]));
         args.extend(["-device".into(), format!("{device},netdev=net0")]);
         args
+    }
+
+    /// The port of a machine that does not say that it serves, as it is no web server.
+    pub(crate) fn unannounced(self) -> Option<SocketAddr> {
+        match self.link {
+            Link::User(Forward { guest: HTTP, .. }) | Link::Tap => None,
+            Link::User(Forward { guest, .. }) => Some((MACHINE, guest).into()),
+        }
     }
 
     /// Where this computer reaches the machine that says that it serves at `address`.
@@ -323,6 +351,7 @@ mod tests {
     fn static_addresses_are_boot_arguments() {
         assert_eq!(Network::tap().boot_args(), "ip=10.0.2.15/24 gw=10.0.2.2 dns=10.0.2.2");
         assert_eq!(Network::user().fixed().boot_args(), "ip=10.0.2.15/24 gw=10.0.2.2 dns=10.0.2.3");
+        assert_eq!(Network::tap().fixed_ipv6().boot_args(), "ip=fd00:2::15/64");
         assert_eq!(Network::tap().dhcp().boot_args(), "");
     }
 }

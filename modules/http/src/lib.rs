@@ -11,29 +11,32 @@
 //! their own names. Beside them this module owns:
 //!
 //! - [`serve`] and [`Server`]: a task for each connection, keep-alive, timeouts, and an end with grace.
+//! - [`Router`], [`Page`], [`events`] and their like, which are OS-free: `crates/web`.
 //! - The socket: a response is put together in one piece and handed to the TCP ring in one, so that the lock
 //!   of the stack is taken once for it and no application code runs under it. Longer ones go in pieces.
 //! - The way a connection ends: what the peer is still sending is read and dropped for a while, so that it
 //!   gets the answer and not a reset.
 //!
 //! A connection's future lives in a box, which is freed when the connection ends.
+//!
+//! Who reads a body by [`request::RequestBody::reader`] has to read all of it: picoserve 0.20 takes what is
+//! left for the next request.
 
 #![no_std]
 
 extern crate alloc;
 
-mod page;
-mod router;
 mod server;
 mod socket;
 mod timer;
 
-#[cfg(feature = "json")]
-pub use page::json;
-pub use page::{Page, bytes, html, text};
 #[doc(no_inline)]
 pub use picoserve::{
-    self, KeepAlive, Timeouts, extract, request, response, routing, time::Duration, url_encoded,
+    self, KeepAlive, Timeouts, extract, io, request, response, routing, time::Duration, url_encoded,
 };
-pub use router::Router;
 pub use server::{Server, serve};
+#[cfg(feature = "json")]
+#[doc(inline)]
+pub use wakeful_web::json;
+#[doc(inline)]
+pub use wakeful_web::{Page, Router, bytes, events, html, text};

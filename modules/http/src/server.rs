@@ -13,9 +13,9 @@ use wakeful_hal::console;
 use wakeful_net::{self as net, Error, Local, TcpListener, TcpOptions, TcpStream};
 use wakeful_sync::WaitQueue;
 use wakeful_task::Builder;
+use wakeful_web::Router;
 
 use crate::{
-    Router,
     socket::{Connection, Wire},
     timer::{Clock, Watchdog},
 };
@@ -113,7 +113,8 @@ impl<P: PathRouter + 'static> Server<P> {
     }
 
     /// Serves until `end` is ready. Then nobody is accepted any more, connections without a request end at
-    /// once, and the others have `grace` for their answer. Returns when all have ended.
+    /// once, and the others have `grace` for their answer. Returns when all have ended, and their peers have
+    /// everything, or do not say so for as long again.
     ///
     /// # Errors
     ///
@@ -234,10 +235,16 @@ async fn answer_for_ever<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream
 
 async fn answer_until_end<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
     let (mut head, watchdog, wire) = ([0; HEAD], Watchdog::new(), Wire::new(stream));
-    let end = shared.end.wait_until(|| shared.ending.get());
-    let server =
-        picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head)
-            .with_graceful_shutdown(end, shared.grace.get());
-    let serving = pin!(server.serve(Connection(&wire)));
-    let _ = watchdog.watch(serving, |context| wire.end_turn(context)).await;
+    {
+        let end = shared.end.wait_until(|| shared.ending.get());
+        let server =
+            picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head)
+                .with_graceful_shutdown(end, shared.grace.get());
+        let serving = pin!(server.serve(Connection(&wire)));
+        let _ = watchdog.watch(serving, |context| wire.end_turn(context)).await;
+    }
+    // When the last one has ended the machine may be switched off, and what is still on its way would be lost.
+    let patience = shared.grace.get().min(shared.config.timeouts.write).as_millis();
+    let patience = core::time::Duration::from_millis(patience);
+    let _ = wakeful_time::timeout(patience, wire.into_stream().shutdown()).await;
 }

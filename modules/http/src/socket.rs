@@ -44,6 +44,10 @@ impl Wire {
         Self { stream, piece: RefCell::new(piece), flush: Cell::new(false) }
     }
 
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends what was flushed. At the end of each turn; if the ring is full, the task is woken when it is not.
     pub(crate) fn end_turn(&self, context: &mut Context<'_>) {
         if self.flush.get() && self.poll_hand_over(context).is_ready() {

@@ -1,4 +1,5 @@
-//! Machines on a network: the package `http`, visited by clients of this computer.
+//! Machines on a network: the packages `http` and `websuite`, visited by clients of this computer, and the
+//! examples that are clients themselves.
 //!
 //! A case has a [`Network`], and clients that come when the machine says that it serves:
 //!
@@ -6,24 +7,22 @@
 //! http("net::tap_pci", Network::tap().nic(Nic::Pci).dhcp()).smp(4).client(client::kept_alive(100))
 //! ```
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::hello;
-use crate::case::{Case, Image};
-use crate::client::{self, Reaction};
+use crate::case::{Case, Image, exit};
+use crate::client::{self, Client, Reaction};
 use crate::load::Connections::{Fresh, KeptAlive};
-use crate::network::{Network, Nic};
-use crate::workspace::{self, Profile};
+use crate::namespace;
+use crate::network::{MACHINE_IPV6, Network, Nic, Protocol};
+use crate::workspace::Profile;
 
 const QEMU10: &str = "qemu10-virt";
 
 pub(super) fn all() -> Vec<Case> {
-    let mut cases = cards();
-    // There are cases for it before it is there.
-    if workspace::root().join("examples/http").exists() {
-        cases.extend([networks(), hostile(), load()].into_iter().flatten());
-    }
-    cases
+    let all = [cards(), networks(), hostile(), load(), bodies(), echoes(), ipv6(), examples()];
+    all.into_iter().flatten().collect()
 }
 
 /// A card that nobody drives does no harm.
@@ -103,7 +102,112 @@ fn load() -> Vec<Case> {
     ]
 }
 
+/// Answers and requests of all kinds.
+fn bodies() -> Vec<Case> {
+    let on = |name, client| web(name, Network::tap()).client(client);
+    let pause = Duration::from_millis(100);
+    let stop = |name| {
+        let case = on(name, client::graceful_stop("/stop", "/slow"));
+        case.sees("stopped with grace").exits(exit::SUCCESS)
+    };
+    vec![
+        on("net::chunked", client::body("/chunked", 64 << 10))
+            .client(client::curl_body("/chunked", 64 << 10)),
+        on("net::chunked_user", client::body("/chunked", 64 << 10)).network(Network::user()),
+        on("net::big", client::body("/big", 1 << 20)).client(client::curl_body("/big", 1 << 20)),
+        on("net::big_4_harts", client::body("/big", 1 << 20)).smp(4),
+        on("net::events", client::events("/events", 5, pause)),
+        on("net::events_in_a_burst", client::events("/burst", 5, Duration::ZERO)),
+        on("net::websocket", client::websocket_echo("/echo")),
+        on("net::websocket_4_harts", client::websocket_echo("/echo")).smp(4),
+        on("net::upload", client::upload("/upload", 1 << 20))
+            .client(client::curl_upload("/upload", 2 << 20)),
+        on("net::upload_user", client::upload("/upload", 1 << 20)).network(Network::user()),
+        on("net::slow_answers", client::slow_answers("/slow", 10, Duration::from_millis(300))),
+        stop("net::graceful_stop"),
+        stop("net::graceful_stop_4_harts").smp(4),
+    ]
+}
+
+/// What is below HTTP.
+fn echoes() -> Vec<Case> {
+    let on = |name, client: Client| web(name, Network::tap()).client(client);
+    vec![
+        on("net::tcp_echo", client::tcp_echo(4 << 20).port(7)),
+        on("net::tcp_echo_pci_4_harts", client::tcp_echo(4 << 20).port(7))
+            .network(Network::tap().nic(Nic::Pci))
+            .smp(4),
+        on("net::udp_echo", client::udp_echo().port(7)),
+        on("net::ping", client::ping()),
+    ]
+}
+
+/// The machine's address of the link, and the part that it has in common with the one that routers make:
+/// QEMU's first card is 52:54:00:12:34:56 (RFC 4291, appendix A).
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456);
+const AUTOCONFIGURED: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456);
+
+/// Addresses that are given, that follow from what a router says, and that are always there.
+fn ipv6() -> Vec<Case> {
+    let visited = |case: Case, ip| {
+        case.client(client::get("/plaintext", 200, "Hello, World!").ipv6(ip))
+            .client(client::kept_alive(100).ipv6(ip))
+            .client(client::body("/big", 1 << 20).ipv6(ip))
+            .client(client::ping().ipv6(ip))
+            .client(client::udp_echo().ipv6(ip).port(7))
+    };
+    let given = Network::tap().fixed_ipv6();
+    vec![
+        visited(web("net::ipv6_static", given), MACHINE_IPV6)
+            .sees("serving http://[fd00:2::15]:80/")
+            .client(client::curl("/plaintext", "Hello, World!")),
+        visited(web("net::ipv6_link_local", given.nic(Nic::Pci)), LINK_LOCAL).smp(4),
+        visited(web("net::ipv6_autoconfigured", Network::tap().dhcp()), AUTOCONFIGURED)
+            .client(client::curl("/plaintext", "Hello, World!")),
+    ]
+}
+
+/// The examples, as they say that they are tried.
+fn examples() -> Vec<Case> {
+    let example = |name, package, network| {
+        let image = Image::Package(package, Profile::Release);
+        Case::new(name, image).network(network).never("panicked at")
+    };
+    let echo = |name, package, protocol| {
+        let network = Network::user_port(protocol, 7);
+        example(name, package, network).sees("echo on port 7").ends_when_seen()
+    };
+    let fetch = |name, network, url: &str| {
+        example(name, "http-client", network).web_server().append(&format!("-- {url}"))
+    };
+    let page = "Hello, World!";
+    let named = format!("http://{}:PORT/plaintext", namespace::NAME);
+    vec![
+        echo("net::example_tcp_echo", "tcp-echo", Protocol::Tcp)
+            .client(client::tcp_echo(64 << 10))
+            .client(client::tcp_echo(0)),
+        echo("net::example_udp_echo", "udp-echo", Protocol::Udp).client(client::udp_echo()),
+        fetch("net::example_http_client", Network::user(), "http://10.0.2.2:PORT/plaintext")
+            .sees(page),
+        fetch("net::example_http_client_name", Network::tap().dhcp(), &named).sees(page),
+        fetch("net::example_http_client_no_name", Network::tap().dhcp(), "http://nobody.test/")
+            .sees("Error: \"nobody.test: ")
+            .exits(exit::MAIN_ERR),
+        fetch("net::example_http_client_no_server", Network::user(), "http://10.0.2.2:9/")
+            .sees("Error: \"10.0.2.2:9: ")
+            .exits(exit::MAIN_ERR),
+    ]
+}
+
 fn http(name: &'static str, network: Network) -> Case {
-    let image = Image::Package("http", Profile::Release);
+    serving(name, "http", network)
+}
+
+fn web(name: &'static str, network: Network) -> Case {
+    serving(name, "websuite", network)
+}
+
+fn serving(name: &'static str, package: &'static str, network: Network) -> Case {
+    let image = Image::Package(package, Profile::Release);
     Case::new(name, image).network(network).never("panicked at").ends_when_seen()
 }

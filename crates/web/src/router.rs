@@ -12,11 +12,13 @@ use picoserve::{
     ResponseSent,
     io::Read,
     request::{Path, Request, RequestParts},
-    response::{IntoResponse, Response, ResponseWriter, StatusCode},
+    response::{IntoResponse, ResponseWriter, StatusCode},
     routing::{
         Layer, MethodHandler, MethodHandlerService, PathDescription, PathRouter, PathRouterService,
     },
 };
+
+use crate::end;
 
 /// Says which handler answers a request. As [`picoserve::Router`], which explains paths, parameters, state
 /// and layers.
@@ -86,7 +88,8 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
 }
 
 impl<P: PathRouter> Router<P> {
-    pub(crate) fn into_inner(self) -> picoserve::Router<P> {
+    /// picoserve's own, for its server.
+    pub fn into_inner(self) -> picoserve::Router<P> {
         self.0
     }
 }
@@ -125,6 +128,9 @@ impl<S, C> PathRouterService<S, C> for NotFound {
         if let Some(fault) = fault(&request.parts) {
             return Box::pin(refuse(fault, request, writer)).await;
         }
+        if request.parts.method() == HEAD {
+            return Box::pin(refuse((StatusCode::NOT_FOUND, ""), request, writer)).await;
+        }
         let path = path.encoded();
         Box::pin(async move {
             let connection = request.body_connection.finalize().await?;
@@ -135,11 +141,15 @@ impl<S, C> PathRouterService<S, C> for NotFound {
     }
 }
 
+/// The method whose answers have no body (RFC 9110 §9.3.2): what comes behind the head is taken for the next
+/// answer.
+const HEAD: &str = "HEAD";
+
 /// Why a request cannot be answered as it stands.
 type Fault = (StatusCode, &'static str);
 
 /// What picoserve lets pass, and a proxy may understand in another way: another version of HTTP, and a body
-/// whose length is said by chunks, in two ways, or not as a number (RFC 9112 §2.3, §6).
+/// whose length is said by chunks, in two ways, or not as a number that it can count to (RFC 9112 §2.3, §6).
 fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
     let version = parts.http_version().as_bytes();
     if !matches!(version, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) {
@@ -154,8 +164,10 @@ fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
             }
             14 if name == "content-length" => {
                 let value = value.as_raw();
-                let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-                if !is_number || length.is_some_and(|other| other != value) {
+                // picoserve takes what it cannot read for 0, reads a plus sign, and adds to the largest.
+                let digits = value.iter().all(u8::is_ascii_digit);
+                let number = str::from_utf8(value).ok().and_then(|text| text.parse::<isize>().ok());
+                if !digits || number.is_none() || length.is_some_and(|other| other != value) {
                     return Some((StatusCode::BAD_REQUEST, "what content-length is that?\r\n"));
                 }
                 length = Some(value);
@@ -166,13 +178,13 @@ fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
     None
 }
 
-/// Answers that, and that nothing more is understood on this connection.
+/// Answers that. Nothing more is understood on this connection: it ends.
 async fn refuse<R: Read, W: ResponseWriter<Error = R::Error>>(
     (status, why): Fault,
     request: Request<'_, R>,
     writer: W,
 ) -> Result<ResponseSent, W::Error> {
+    let why = if request.parts.method() == HEAD { "" } else { why };
     let connection = request.body_connection.finalize().await?;
-    let answer = Response::new(status, why).with_header("Connection", "close");
-    answer.write_to(connection, writer).await
+    end::last_answer(status, why).write_to(connection, writer).await
 }
