@@ -17,6 +17,10 @@ pub(crate) struct Deadlines {
     wheel: Pin<Box<Wheel<u32>>>,
     #[expect(clippy::vec_box, reason = "nodes must not move when there are more")]
     nodes: Vec<Box<Node<u32>>>,
+    /// Until when somebody sleeps who was told [`Deadlines::next`].
+    planned: u64,
+    /// There is an earlier one since.
+    earlier: bool,
 }
 
 // SAFETY: the pointers lead from the wheel to the nodes and between them, and both move together.
@@ -24,7 +28,7 @@ unsafe impl Send for Deadlines {}
 
 impl Deadlines {
     pub(crate) fn new() -> Self {
-        Self { wheel: Box::pin(Wheel::new()), nodes: Vec::new() }
+        Self { wheel: Box::pin(Wheel::new()), nodes: Vec::new(), planned: u64::MAX, earlier: false }
     }
 
     /// Asks for the endpoint's turn at `deadline`, or up to an eighth later, so that many share a moment.
@@ -42,6 +46,7 @@ impl Deadlines {
             self.clear(endpoint);
         }
         let deadline = coarse(now, deadline);
+        self.earlier |= deadline < self.planned;
         let node = NonNull::from(&*self.nodes[endpoint as usize]);
         // SAFETY: in no wheel now; boxed, so it stays where it is, by the invariant as long as the wheel.
         unsafe { self.wheel.as_ref().insert(node, deadline, endpoint) };
@@ -60,6 +65,17 @@ impl Deadlines {
         let wheel = self.wheel.as_ref();
         wheel.advance(now);
         wheel.pop_expired()
+    }
+
+    /// Somebody sleeps until then.
+    pub(crate) fn plan(&mut self, until: u64) {
+        (self.planned, self.earlier) = (until, false);
+    }
+
+    /// Whether there is a deadline that is earlier than what was planned.
+    #[inline]
+    pub(crate) fn is_earlier(&self) -> bool {
+        self.earlier
     }
 
     /// The earliest deadline.

@@ -82,8 +82,6 @@ pub struct Stack<L> {
     pub(crate) counters: Counters,
     /// A server has given an address, or taken it back.
     pub(crate) news: bool,
-    /// Until when whoever calls [`Stack::advance`] sleeps.
-    planned: u64,
 }
 
 /// Wakers to call, and wakers to drop, once the lock is let go of.
@@ -216,7 +214,6 @@ impl<L: Link> Stack<L> {
             random: config.seeds[1],
             counters: Counters::default(),
             news: false,
-            planned: 0,
         };
         this.start_ipv6(mac, &config, now);
         this
@@ -299,14 +296,14 @@ impl<L: Link> Stack<L> {
     /// [`has_work`](Self::has_work) says so after some other call.
     pub fn plan(&mut self) -> Option<u64> {
         let next = self.next_deadline();
-        self.planned = next.unwrap_or(u64::MAX);
+        self.deadlines.plan(next.unwrap_or(u64::MAX));
         next
     }
 
     /// Whether [`advance`](Self::advance) has something to do now, or earlier than was planned.
-    #[inline(never)] // it is asked in many places
+    #[inline]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || self.next_deadline().is_some_and(|next| next < self.planned)
+        !self.dirty.is_empty() || self.deadlines.is_earlier()
     }
 
     /// Whether something waits for room in the card's ring.
