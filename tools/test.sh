@@ -9,11 +9,12 @@ target=riscv64gc-unknown-none-elf
 # Set by setup.sh where core and alloc must be compiled from source.
 build_std=${WAKEFUL_BUILD_STD:+-Zbuild-std=$WAKEFUL_BUILD_STD}
 
-# The packages that can be tested on this computer: -p NAME …
+# The packages that can be tested on this computer: -p NAME …, and what their tests need.
 host_packages() {
     for manifest in crates/*/Cargo.toml ulib/macros/Cargo.toml modules/log/Cargo.toml modules/sync/Cargo.toml tools/Cargo.toml tools/bench/Cargo.toml; do
         sed -n 's/^name = "\(.*\)"/-p \1/p' "$manifest" | head -1
     done
+    echo "--features wakeful-stack/ipv6"
 }
 
 stage() {
@@ -52,7 +53,7 @@ fi
 # Features only add: the facade builds with none, with each alone, and with all.
 # shellcheck disable=SC2086
 each_feature() {
-    for features in '' $(sed -n '/^\[features\]/,/^\[/s/^\([a-z]*\) = .*/\1/p' ulib/wakeful/Cargo.toml | grep -v default); do
+    for features in '' $(sed -n '/^\[features\]/,/^\[/s/^\([a-z0-9]*\) = .*/\1/p' ulib/wakeful/Cargo.toml | grep -v default); do
         cargo check --quiet -p wakeful --features "$features" --target $target $build_std || return
     done
     cargo check --quiet -p wakeful --all-features --target $target $build_std
@@ -76,18 +77,22 @@ stage "executor under loom" env RUSTFLAGS="--cfg loom -Cdebug-assertions" CARGO_
 
 if cargo +nightly miri --version >/dev/null 2>&1; then
     host=$(rustc -vV | sed -n 's/^host: //p')
+    # shellcheck disable=SC2086
     under_miri() {
         # Few random cases: Miri is a thousand times slower than the processor.
         package=$1 rules=$2
         shift 2
         env MIRIFLAGS="-Zmiri-disable-isolation $rules" PROPTEST_CASES=4 CARGO_TARGET_DIR=target/miri \
-            cargo +nightly miri test --quiet -p "$package" --lib --target "$host" -- "$@"
+            cargo +nightly miri test --quiet -p $package --lib --target "$host" -- "$@"
     }
     stage "memory under Miri" under_miri wakeful-memory ""
     # Intrusive lists and wakers: the rules that allow for them. Without the tests that let interrupts
     # come everywhere, which would take minutes and do nothing else.
     stage "executor under Miri" under_miri wakeful-executor -Zmiri-tree-borrows --skip interrupted_
     stage "timer under Miri" under_miri wakeful-timer -Zmiri-tree-borrows
+    # Without the tests that send many frames.
+    stage "stack under Miri" under_miri "wakeful-stack --all-features" -Zmiri-tree-borrows \
+        --skip harm --skip both_ways_and --skip as_many --skip dhcp_cannot --skip no_room --skip silent_peer
 else
     skip "tests under Miri" "there is no nightly Rust with Miri"
 fi

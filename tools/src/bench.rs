@@ -11,6 +11,7 @@ mod http;
 mod idle;
 mod least;
 mod limits;
+mod linux;
 mod million;
 mod rows;
 mod table;
@@ -41,7 +42,7 @@ pub(crate) fn run(update: bool) -> Result<i32> {
         None => {
             let rows = http::measure()?;
             http::remember(&rows, &mut measured);
-            missed |= show_http(&rows);
+            missed |= show_http(rows);
         }
         Some(reason) => {
             println!("\nhttp is not measured: {reason}");
@@ -78,11 +79,18 @@ pub(crate) fn run_http() -> Result<i32> {
     if let Some(reason) = http::unavailable()? {
         bail!("{reason}");
     }
-    Ok(show_http(&http::measure()?).into())
+    Ok(show_http(http::measure()?).into())
 }
 
-/// Prints the table, and returns whether a gate is missed.
-fn show_http(rows: &[http::Measured]) -> bool {
-    print!("\n{}", table::of_http(rows));
+/// Measures the peer as well, prints the tables, and returns whether a gate is missed.
+fn show_http(mut rows: Vec<http::Measured>) -> bool {
+    let linux = linux::measure();
+    if let Ok(linux) = &linux {
+        http::compare(&mut rows, linux);
+    }
+    print!("\n{}", table::of_http(&rows));
+    if let Err(reason) = linux {
+        println!("Linux is not measured: {reason:#}");
+    }
     rows.iter().any(|rows| rows.row.value > rows.row.gate)
 }

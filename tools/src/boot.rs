@@ -20,6 +20,7 @@ use crate::network::{Address, Link, Network, ROUTER};
 use crate::program;
 use crate::qemu::CommandLine;
 use crate::scratch::Scratch;
+use crate::service::{self, Service};
 
 /// A number that all deadlines are multiplied with, for slow computers.
 const SCALE: &str = "WAKEFUL_TEST_TIMEOUT_SCALE";
@@ -45,6 +46,7 @@ pub(crate) fn unavailable(case: &Case) -> Option<String> {
     let network = case.options.network?;
     let mut programs: Vec<&str> =
         case.clients.iter().flat_map(|client| client.needs().iter().copied()).collect();
+    programs.extend(case.service.map(Service::needs).unwrap_or_default());
     programs.extend(needs_dnsmasq(network).then_some(namespace::DNSMASQ));
     let no_tap = || (network.link == Link::Tap).then(namespace::unavailable).flatten();
     program::missing(&programs).or_else(no_tap)
@@ -60,8 +62,26 @@ pub(crate) fn attempt(case: &Case, elf: &Path) -> Result<Attempt> {
         Some(network) if network.link == Link::Tap => {
             namespace::inside(Ipv6::On, || attempt_here(case, elf))
         }
-        _ => attempt_here(case, elf),
+        _ => attempt_with_service(case, elf),
     }
+}
+
+/// What the machine asks for is there before it is.
+fn attempt_with_service(case: &Case, elf: &Path) -> Result<Attempt> {
+    let Some(service) = case.service else { return attempt_here(case, elf) };
+    let scratch = Scratch::new("service")?;
+    let service = service.start(scratch.path())?;
+    let mut case = case.clone();
+    if let Some(append) = &mut case.options.append {
+        *append = append.replace(service::PORT, &service.port().to_string());
+    }
+    let mut attempt = attempt_here(&case, elf)?;
+    let content = || service.content(&attempt.console).map_err(|error| format!("{error:#}"));
+    attempt.verdict = attempt.verdict.and_then(|()| content());
+    if attempt.verdict.is_err() {
+        scratch.keep(); // There may be a log in it.
+    }
+    Ok(attempt)
 }
 
 /// In the namespace of this thread.

@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::expect::Script;
 use crate::network::Network;
 use crate::qemu::Options;
+use crate::service::Service;
 use crate::tree::Tree;
 use crate::workspace::Profile;
 
@@ -19,6 +20,9 @@ pub(crate) struct Case {
     pub(crate) options: Options,
     pub(crate) tree: Option<Tree>,
     pub(crate) script: Script,
+    /// What the machine finds on this computer, on user networking: `{port}` in its boot arguments
+    /// stands for the port at 10.0.2.2.
+    pub(crate) service: Option<Service>,
     /// What this computer does with the machine, one after the other, once it says that it serves.
     pub(crate) clients: Vec<Client>,
     /// The machine is a client itself, and this computer serves.
@@ -64,6 +68,7 @@ impl Case {
             options: Options::default(),
             tree: None,
             script: Script::default(),
+            service: None,
             clients: Vec::new(),
             web_server: false,
             end: End::Exit(exit::SUCCESS),
@@ -135,6 +140,12 @@ impl Case {
     /// `pattern` appears exactly `count` times.
     pub(crate) fn times(mut self, count: usize, pattern: &'static str) -> Self {
         self.script.times(count, pattern);
+        self
+    }
+
+    /// This runs before the machine does, and is content with it in the end.
+    pub(crate) fn service(mut self, service: Service) -> Self {
+        self.service = Some(service);
         self
     }
 

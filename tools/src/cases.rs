@@ -3,6 +3,7 @@
 //! The guest of most cases is the package `testsuite`: its boot argument `case=NAME` selects what
 //! it does.
 
+mod ecosystem;
 mod net;
 
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Case> {
         trees(),
         strangers(),
         net::all(),
+        ecosystem::all(),
     ]
     .into_iter()
     .flatten()

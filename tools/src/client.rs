@@ -51,7 +51,7 @@ pub(crate) struct Site {
 }
 
 impl Client {
-    fn new(
+    pub(crate) fn new(
         what: impl Into<String>,
         act: impl Fn(&Site) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -106,7 +106,7 @@ impl fmt::Debug for Client {
 }
 
 impl Site {
-    fn open(&self) -> Result<Connection> {
+    pub(crate) fn open(&self) -> Result<Connection> {
         Connection::open(self.address)
     }
 

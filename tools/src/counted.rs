@@ -92,11 +92,7 @@ impl Counted {
     ) -> Result<Self> {
         let network = Some(Network::tap());
         let options = Options { smp: Some(harts), network, ..Options::default() };
-        Self::boot(image, options, places, blocks, |printed| {
-            let mut console = Console::new(|_| Vec::new());
-            console.feed(printed, &mut Vec::new());
-            console.serving().is_some()
-        })
+        Self::boot(image, options, places, blocks, says_that_it_serves)
     }
 
     /// Where a machine of [`Counted::serving`] serves.
@@ -146,4 +142,11 @@ impl Counted {
     fn report(&self) -> String {
         format!("{}\n{}", self.line, String::from_utf8_lossy(&self.said()))
     }
+}
+
+/// Whether a machine that has printed this is ready for requests.
+pub(crate) fn says_that_it_serves(printed: &[u8]) -> bool {
+    let mut console = Console::new(|_| Vec::new());
+    console.feed(printed, &mut Vec::new());
+    console.serving().is_some()
 }

@@ -80,7 +80,7 @@ impl Machine {
 
     /// Whether QEMU has ended by itself.
     pub(crate) fn has_ended(&self) -> Result<bool> {
-        Ok(status_within(&self.qemu.0, Duration::ZERO)?.is_some())
+        self.qemu.has_ended()
     }
 
     /// Ends QEMU if it still runs.
@@ -90,6 +90,11 @@ impl Machine {
 }
 
 impl Process {
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&self) -> Result<bool> {
+        Ok(status_within(&self.0, Duration::ZERO)?.is_some())
+    }
+
     /// Starts a program.
     pub(crate) fn start(mut command: Command) -> Result<Self> {
         let mut running = lock(&RUNNING);

@@ -4,8 +4,8 @@
 //! image for the user, on top of [`board`] (what a machine is), [`qemu`] (how QEMU is told),
 //! [`machine`] (the running process), [`console`] and [`symbols`] (what is shown of its output) and
 //! [`image`] (what an ELF file loads). A machine may be on a [`network`], perhaps in a [`namespace`]
-//! of its own, and be visited by [`client`]s or put under [`load`]. [`suite`] runs the [`cases`],
-//! [`bench`] and [`profile`] measure.
+//! of its own, be visited by [`client`]s, put under [`load`], or find a [`service`] here. [`suite`]
+//! runs the [`cases`], [`bench`] and [`profile`] measure.
 
 mod bench;
 mod board;
@@ -28,6 +28,7 @@ mod program;
 mod qemu;
 mod run;
 mod scratch;
+mod service;
 mod stranger;
 mod suite;
 mod symbols;

@@ -2,9 +2,10 @@
 //! nobody visits.
 //!
 //! Guest instructions, on one hart and a tap: those that are executed while `wrk` or `ab` is at work,
-//! without the idle machine's, by the number of requests. What peers need is measured in the same way
-//! on the same emulator: Linux 6.12 with nginx 1.26, ArceOS of 2026-04, Hermit 0.13 with tokio. How
-//! many requests there are in a second depends on this computer.
+//! without the idle machine's, by the number of requests. What peers need has been measured in the same
+//! way on the same emulator: Linux 6.12 with nginx 1.26, ArceOS of 2026-04, Hermit 0.13 with tokio. How
+//! many requests there are in a second depends on this computer: so [`super::linux`] is measured beside
+//! us, each time.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::baseline::{self, Baseline};
 use super::least;
-use super::table::Row;
+use super::table::{self, Row};
 use crate::case::{Case, Image};
 use crate::client;
 use crate::counted::Counted;
@@ -33,6 +34,12 @@ const TOLERANCE: f64 = 0.08;
 const PACKAGE: &str = "http";
 const PATH: &str = "/plaintext";
 
+/// Rows that Linux is measured for as well.
+pub(super) const ONE: &str = "request, 1 connection";
+pub(super) const SIXTEEN: &str = "request, 16 connections";
+pub(super) const SIXTY_FOUR: &str = "request, 64 connections";
+pub(super) const FRESH: &str = "connection and request, 16 at once";
+
 /// Boots per count of the boot; the least is taken.
 const BOOTS: usize = 3;
 
@@ -40,8 +47,25 @@ const BOOTS: usize = 3;
 pub(super) struct Measured {
     pub(super) row: Row,
     /// What [`PEERS`] need.
-    pub(super) peers: [&'static str; 3],
+    pub(super) peers: [String; 3],
     pub(super) load: Option<Load>,
+    /// The same load on Linux.
+    pub(super) linux: Option<Load>,
+}
+
+/// What a request costs under one load.
+pub(super) struct Cost {
+    pub(super) instructions: f64,
+    pub(super) load: Load,
+}
+
+/// What visits a server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Visit {
+    /// Connections that are kept alive, for some seconds.
+    KeptAlive { connections: u32, seconds: u32 },
+    /// A number of requests, so many at once, on a connection each.
+    Fresh { at_once: u32, requests: u32 },
 }
 
 pub(super) const PEERS: [&str; 3] = ["Linux+nginx", "ArceOS", "Hermit+tokio"];
@@ -60,23 +84,39 @@ pub(super) fn measure() -> Result<Vec<Measured>> {
     let bytes = std::fs::read(file)?;
     let elf = Elf::parse(&bytes, file)?;
     let mut rows = namespace::inside(Ipv6::Off, || under_load(file))?;
-    rows.push(Measured {
-        row: row("boot to first answer", boot_cost(file, &elf)?, "instr", 2e6, 0.5e6),
-        // Theirs with the firmware's 10 to 13 million.
-        peers: ["2.01 G", "54.8 M", "29.4 M"],
-        load: None,
-    });
-    rows.push(Measured {
-        row: row("least RAM for 16 connections", least_ram(file)?, "MiB", 12.0, 6.0),
-        peers: ["104", "40", "80"],
-        load: None,
-    });
-    rows.push(Measured {
-        row: row("loadable", elf.loadable_bytes() as f64, "bytes", 262_144.0, 131_072.0),
-        peers: ["37 M", "263 k", "923 k"],
-        load: None,
-    });
+    rows.extend([
+        Measured::new(
+            row("boot to first answer", boot_cost(file, &elf)?, "instr", 2e6, 0.5e6),
+            // Theirs with the firmware's 10 to 13 million.
+            ["2.01 G", "54.8 M", "29.4 M"],
+        ),
+        Measured::new(
+            row("least RAM for 16 connections", least_ram(file)?, "MiB", 12.0, 6.0),
+            ["104", "40", "80"],
+        ),
+        Measured::new(
+            row("loadable", elf.loadable_bytes() as f64, "bytes", 262_144.0, 131_072.0),
+            ["37 M", "263 k", "923 k"],
+        ),
+    ]);
     Ok(rows)
+}
+
+/// Puts what Linux has needed just now beside our rows, and adds rows for the parts of it that we need.
+pub(super) fn compare(rows: &mut Vec<Measured>, linux: &[(&'static str, Cost)]) {
+    for (name, theirs) in linux {
+        let Some(ours) = rows.iter_mut().find(|ours| ours.row.name == *name) else { continue };
+        ours.peers[0] = table::number(theirs.instructions);
+        ours.linux = Some(theirs.load);
+        let title = match *name {
+            ONE => "part of Linux's, 1 connection",
+            SIXTEEN => "part of Linux's, 16 connections",
+            SIXTY_FOUR => "part of Linux's, 64 connections",
+            _ => "part of Linux's, a connection for each",
+        };
+        let part = ours.row.value / theirs.instructions;
+        rows.push(Measured::new(row(title, part, "", 0.5, 0.2), [""; 3]));
+    }
 }
 
 /// Sets the rows of the baseline. Whether a machine sleeps well is a matter of limits only.
@@ -87,51 +127,66 @@ pub(super) fn remember(rows: &[Measured], baseline: &mut Baseline) {
     }
 }
 
+impl Measured {
+    pub(super) fn new(row: Row, peers: [&str; 3]) -> Self {
+        Self { row, peers: peers.map(String::from), load: None, linux: None }
+    }
+}
+
 fn row(name: &'static str, value: f64, unit: &'static str, gate: f64, goal: f64) -> Row {
     Row { name, value, unit, gate, goal }
 }
 
 /// All that is measured on one machine after the other.
 fn under_load(file: &Path) -> Result<Vec<Measured>> {
-    use Connections::{Fresh, KeptAlive};
     let machine = Counted::serving(file, 1, &[], None)?;
-    let site = Counted::SITE.into();
     let nobody = machine.idle()?;
-    // Once without counting: what is done for the first time is not what a request costs.
-    load::wrk(site, PATH, (16, KeptAlive), 1)?;
-    let measure = |name, (count, kind), gate, goal, peers| -> Result<Measured> {
-        let (instructions, load) = machine.during(nobody, || match kind {
-            // So long that it does not matter that connections are opened first.
-            KeptAlive => load::wrk(site, PATH, (count, kind), if count > 64 { 10 } else { 5 }),
-            Fresh => load::ab(site, PATH, (count, kind), 4000),
-        })?;
-        let load = load.flawless(1000).context(name)?;
-        let value = (instructions / load.requests as f64).round();
-        Ok(Measured { row: row(name, value, "instr", gate, goal), peers, load: Some(load) })
+    warm_up()?;
+    let measure = |name, visit, gate, goal, peers| -> Result<Measured> {
+        let Cost { instructions, load } = cost(&machine, nobody, visit).context(name)?;
+        let measured = Measured::new(row(name, instructions, "instr", gate, goal), peers);
+        Ok(Measured { load: Some(load), ..measured })
     };
+    // So long that it does not matter that connections are opened first.
+    let kept_alive = |connections| {
+        let seconds = if connections > 64 { 10 } else { 5 };
+        Visit::KeptAlive { connections, seconds }
+    };
+    let fresh = Visit::Fresh { at_once: 16, requests: 4000 };
     let mut rows = vec![
-        measure("request, 1 connection", (1, KeptAlive), 19e3, 8e3, ["38 k", "", "418-845 k"])?,
-        measure("request, 16 connections", (16, KeptAlive), 17e3, 7e3, ["34 k", "", "156-161 k"])?,
-        measure("request, 64 connections", (64, KeptAlive), 17e3, 7e3, ["34 k", "", "156-161 k"])?,
-        measure("request, 256 connections", (256, KeptAlive), 20e3, 7e3, ["38-44 k", "", ""])?,
-        measure(
-            "connection and request, 16 at once",
-            (16, Fresh),
-            60e3,
-            25e3,
-            ["130-137 k", "122 k", "708 k"],
-        )?,
+        measure(ONE, kept_alive(1), 19e3, 8e3, ["38 k", "", "418-845 k"])?,
+        measure(SIXTEEN, kept_alive(16), 17e3, 7e3, ["34 k", "", "156-161 k"])?,
+        measure(SIXTY_FOUR, kept_alive(64), 17e3, 7e3, ["34 k", "", "156-161 k"])?,
+        measure("request, 256 connections", kept_alive(256), 20e3, 7e3, ["38-44 k", "", ""])?,
+        measure(FRESH, fresh, 60e3, 25e3, ["130-137 k", "122 k", "708 k"])?,
     ];
+    let site = Counted::SITE.into();
     let mut open = (0..100).map(|_| Connection::open(site)).collect::<Result<Vec<_>>>()?;
     open.iter_mut().try_for_each(|connection| connection.get(PATH)?.expect(200, ""))?;
-    let idle = |name, value, peers| Measured {
-        row: row(name, value, "instr/s", 1000.0, 0.0),
-        peers,
-        load: None,
-    };
+    let idle = |name, value, peers| Measured::new(row(name, value, "instr/s", 1000.0, 0.0), peers);
     rows.push(idle("idle", nobody, ["77-83 k", "all", "0"]));
     rows.push(idle("idle, 100 connections open", machine.idle()?, [""; 3]));
     Ok(rows)
+}
+
+/// Once without counting: what is done for the first time is not what a request costs.
+pub(super) fn warm_up() -> Result<()> {
+    load::wrk(Counted::SITE.into(), PATH, (16, Connections::KeptAlive), 1).map(drop)
+}
+
+/// What a request costs `machine`, which executes `idle` instructions a second anyhow.
+pub(super) fn cost(machine: &Counted, idle: f64, visit: Visit) -> Result<Cost> {
+    let site = Counted::SITE.into();
+    let (instructions, load) = machine.during(idle, || match visit {
+        Visit::KeptAlive { connections, seconds } => {
+            load::wrk(site, PATH, (connections, Connections::KeptAlive), seconds)
+        }
+        Visit::Fresh { at_once, requests } => {
+            load::ab(site, PATH, (at_once, Connections::Fresh), requests)
+        }
+    })?;
+    let load = load.flawless(1000)?;
+    Ok(Cost { instructions: (instructions / load.requests as f64).round(), load })
 }
 
 /// Instructions from the kernel's first one until the first request is answered. The machine sleeps
@@ -156,4 +211,31 @@ fn least_ram(file: &Path) -> Result<f64> {
         .client(client::wrk(16, Connections::KeptAlive, 2))
         .ends_when_seen();
     Ok(least::ram(&case, file, 128)? as f64 / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn linux_takes_its_column_and_becomes_a_limit() {
+        let load = Load {
+            requests: 1000,
+            errors: 0,
+            per_second: 100.0,
+            median: Duration::from_millis(4),
+            p99: Duration::from_millis(8),
+        };
+        let ours = Measured::new(row(SIXTEEN, 17_000.0, "instr", 17e3, 7e3), ["34 k", "", "156 k"]);
+        let mut rows = vec![Measured { load: Some(load), ..ours }];
+        let faster = Load { per_second: 200.0, median: Duration::from_millis(2), ..load };
+        compare(&mut rows, &[(SIXTEEN, Cost { instructions: 20_000.0, load: faster })]);
+        assert_eq!((rows.len(), rows[0].peers[0].as_str(), rows[1].row.value), (2, "20,000", 0.85));
+        let text = table::of_http(&rows);
+        assert!(text.contains("GATE MISSED"), "{text}");
+        let ratios: Vec<&str> = text.lines().last().unwrap().split_whitespace().rev().collect();
+        assert_eq!(&ratios[..3], ["1.00×", "2.00×", "0.50×"], "{text}");
+    }
 }

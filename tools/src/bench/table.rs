@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::http;
 use super::limits::{self, Gate, Limit, OURS, PEER};
 use super::rows::{Build, Cost, Rows};
+use crate::load::Load;
 
 /// One measurement of the machine as a whole.
 #[derive(Clone, Copy, Debug)]
@@ -37,17 +38,32 @@ pub(super) fn of_http(rows: &[http::Measured]) -> String {
         peers.iter().for_each(|peer| _ = write!(line, "{peer:>13}"));
         _ = writeln!(text, "{}", line.trim_end());
     }
-    _ = writeln!(
-        text,
-        "\n{:<40}{:>11}{:>11}{:>11}",
-        "by the clock", "requests/s", "50 %, ms", "99 %, ms"
-    );
-    for (row, load) in rows.iter().filter_map(|rows| Some((&rows.row, rows.load.as_ref()?))) {
-        let times = [load.median, load.p99].map(|time| number(time.as_secs_f64() * 1000.0));
-        let per_second = number(load.per_second.round());
-        _ = writeln!(text, "{:<40}{per_second:>11}{:>11}{:>11}", row.name, times[0], times[1]);
+    let clock = |name, [requests, median, p99]: [&str; 3]| {
+        format!("{name:<40}{requests:>11}{median:>11}{p99:>11}")
+    };
+    let mut title = clock("by the clock", ["requests/s", "50 %, ms", "99 %, ms"]);
+    if rows.iter().any(|rows| rows.linux.is_some()) {
+        _ = write!(title, "    ours to Linux': {:>9}{:>9}{:>9}", "requests", "50 %", "99 %");
+    }
+    _ = writeln!(text, "\n{title}");
+    for (rows, load) in rows.iter().filter_map(|rows| Some((rows, rows.load.as_ref()?))) {
+        let [requests, median, p99] = by_the_clock(load);
+        let cells = [requests.round(), median, p99].map(number);
+        let mut line = clock(rows.row.name, cells.each_ref().map(String::as_str));
+        if let Some(linux) = rows.linux.as_ref().map(by_the_clock) {
+            let ratios = [requests / linux[0], median / linux[1], p99 / linux[2]];
+            line.push_str("                    ");
+            ratios.iter().for_each(|ratio| _ = write!(line, "{:>9}", format!("{ratio:.2}×")));
+        }
+        _ = writeln!(text, "{line}");
     }
     text
+}
+
+/// Requests per second, median and 99th percentile in milliseconds.
+fn by_the_clock(load: &Load) -> [f64; 3] {
+    let [median, p99] = [load.median, load.p99].map(|time| time.as_secs_f64() * 1000.0);
+    [load.per_second, median, p99]
 }
 
 fn head(title: &str) -> String {

@@ -26,6 +26,9 @@ use wakeful::{
 /// After so many milliseconds an idle connection is closed.
 const IDLE: u32 = 2000;
 
+/// Without a length an answer is chunked.
+const EMPTY: &[(&str, &str)] = &[("Content-Length", "0")];
+
 struct Hello;
 
 impl Handler for Hello {
@@ -38,10 +41,10 @@ impl Handler for Hello {
     ) -> Result<(), Error<T::Error>> {
         let headers = connection.headers()?;
         if headers.method != Method::Get {
-            return connection.initiate_response(405, Some("Method Not Allowed"), &[]).await;
+            return connection.initiate_response(405, Some("Method Not Allowed"), EMPTY).await;
         }
         if headers.path != "/" {
-            return connection.initiate_response(404, Some("Not Found"), &[]).await;
+            return connection.initiate_response(404, Some("Not Found"), EMPTY).await;
         }
         let body = b"Hello from edge-http";
         let headers = [("Content-Type", "text/plain"), ("Content-Length", "20")];
@@ -54,7 +57,6 @@ impl Handler for Hello {
 async fn main() -> Result<(), String> {
     let acceptor = Network.bind("0.0.0.0:80".parse().expect("an address")).await;
     let acceptor = acceptor.map_err(|error| format!("{error}"))?;
-    net::configured().await.map_err(|error| format!("{error}"))?;
     net::configured().await.map_err(|error| format!("{error}"))?;
     if let Some(address) = net::addresses().first() {
         println!("serving http://{address}/");
