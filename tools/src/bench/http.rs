@@ -115,7 +115,7 @@ pub(super) fn compare(rows: &mut Vec<Measured>, linux: &[(&'static str, Cost)]) 
             _ => "part of Linux's, a connection for each",
         };
         let part = ours.row.value / theirs.instructions;
-        rows.push(Measured::new(row(title, part, "", 0.5, 0.2), [""; 3]));
+        rows.push(Measured::new(row(title, part, "", 0.6, 0.2), [""; 3]));
     }
 }
 
