@@ -300,10 +300,11 @@ impl<L: Link> Stack<L> {
         next
     }
 
-    /// Whether [`advance`](Self::advance) has something to do now, or earlier than was planned.
+    /// Whether [`advance`](Self::advance) has something to do now, or earlier than was planned, or somebody has to
+    /// look out for room.
     #[inline]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || self.deadlines.is_earlier()
+        !self.dirty.is_empty() || self.deadlines.is_earlier() || self.wants_room
     }
 
     /// Whether something waits for room in the card's ring.
