@@ -188,10 +188,8 @@ impl Expected {
         }
         tcp[4..8].copy_from_slice(&self.number.to_be_bytes());
         let sum = [tcp[16], tcp[17]];
-        // 0 where the card calculates it.
-        if sum != [0, 0] {
-            tcp[16..18].copy_from_slice(&adjusted(sum, number, self.number));
-        }
+        // smoltcp calculates it, by our `capabilities`: 0 is a sum like others.
+        tcp[16..18].copy_from_slice(&adjusted(sum, number, self.number));
     }
 }
 

@@ -136,6 +136,9 @@ impl<L: Link> Stack<L> {
             return Poll::Ready(Err(Error::InvalidAddress));
         }
         let sent = sender.send_slice(bytes, metadata);
+        if !endpoint.stalled {
+            endpoint.since = now; // it would wait from now on
+        }
         match sent {
             Ok(()) => {
                 self.serve(now, socket.endpoint);

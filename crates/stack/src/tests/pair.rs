@@ -5,11 +5,8 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::{Poll, Wake, Waker},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Poll, Waker},
 };
 
 use proptest::prelude::*;
@@ -22,36 +19,13 @@ use smoltcp::{
     },
 };
 
+use super::{Count, Random, SECOND, at_port, pattern};
 use crate::{
     Config, Connection, Error, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Link,
     Listener, Stack, TcpOptions, Udp, Woken,
 };
 
-const SECOND: u64 = 1_000_000;
-
 // --- The wire
-
-/// Numbers from a seed: splitmix64 (Steele, Lea, Flood 2014).
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn percent(&mut self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
-}
 
 /// Both directions.
 #[derive(Debug)]
@@ -70,7 +44,7 @@ struct Wire {
 
 /// One end.
 #[derive(Debug)]
-struct End {
+pub(super) struct End {
     wire: Rc<RefCell<Wire>>,
     side: usize,
 }
@@ -138,25 +112,21 @@ impl Link for End {
 
 // --- Two machines
 
-const A: usize = 0;
-const B: usize = 1;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
 
-struct Pair {
+pub(super) struct Pair {
     wire: Rc<RefCell<Wire>>,
-    stacks: [Stack<End>; 2],
-    now: u64,
+    pub(super) stacks: [Stack<End>; 2],
+    pub(super) now: u64,
 }
 
-fn ipv4(side: usize) -> IpAddress {
+pub(super) fn ipv4(side: usize) -> IpAddress {
     IpAddress::v4(10, 0, 0, side as u8 + 1)
 }
 
 fn ipv6(side: usize) -> IpAddress {
     IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, side as u16 + 1)
-}
-
-fn at_port(port: u16) -> IpListenEndpoint {
-    IpListenEndpoint { addr: None, port }
 }
 
 fn stack(wire: &Rc<RefCell<Wire>>, side: usize, autoconfiguration: bool) -> Stack<End> {
@@ -170,7 +140,7 @@ fn stack(wire: &Rc<RefCell<Wire>>, side: usize, autoconfiguration: bool) -> Stac
 }
 
 impl Pair {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let wire = Wire::new(seed);
         let mut stacks = [stack(&wire, A, false), stack(&wire, B, false)];
         for (side, stack) in stacks.iter_mut().enumerate() {
@@ -181,7 +151,7 @@ impl Pair {
     }
 
     /// Both do what there is to do at this moment.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut woken = Woken::new();
         for _ in 0..100_000 {
             for stack in &mut self.stacks {
@@ -199,7 +169,7 @@ impl Pair {
     }
 
     /// Goes on until `done`, and says whether that was before `limit` microseconds have passed.
-    fn run(&mut self, limit: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+    pub(super) fn run(&mut self, limit: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + limit;
         loop {
             self.settle();
@@ -221,13 +191,17 @@ impl Pair {
         self.stacks[side].listen(at_port(port), backlog, TcpOptions::default()).unwrap()
     }
 
-    fn connect(&mut self, side: usize, to: IpAddress, port: u16) -> Connection {
+    pub(super) fn connect(&mut self, side: usize, to: IpAddress, port: u16) -> Connection {
         self.stacks[side]
             .connect(self.now, IpEndpoint::new(to, port), TcpOptions::default())
             .unwrap()
     }
 
-    fn connected(&mut self, side: usize, connection: &Connection) -> Poll<Result<(), Error>> {
+    pub(super) fn connected(
+        &mut self,
+        side: usize,
+        connection: &Connection,
+    ) -> Poll<Result<(), Error>> {
         self.stacks[side].poll_connected(
             self.now,
             connection,
@@ -236,7 +210,7 @@ impl Pair {
         )
     }
 
-    fn accept(&mut self, side: usize, listener: &Listener) -> Option<Connection> {
+    pub(super) fn accept(&mut self, side: usize, listener: &Listener) -> Option<Connection> {
         match self.stacks[side].poll_accept(listener, Waker::noop()) {
             Poll::Ready((connection, _)) => Some(connection),
             Poll::Pending => None,
@@ -257,7 +231,12 @@ impl Pair {
         (ours, theirs.unwrap())
     }
 
-    fn write(&mut self, side: usize, to: &Connection, bytes: &[u8]) -> Poll<Result<usize, Error>> {
+    pub(super) fn write(
+        &mut self,
+        side: usize,
+        to: &Connection,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, Error>> {
         self.stacks[side].poll_write(self.now, to, Waker::noop(), true, |room| {
             let count = room.len().min(bytes.len());
             room[..count].copy_from_slice(&bytes[..count]);
@@ -266,7 +245,12 @@ impl Pair {
     }
 
     /// All that is there; `Ok(true)` at the end.
-    fn read(&mut self, side: usize, from: &Connection, into: &mut Vec<u8>) -> Result<bool, Error> {
+    pub(super) fn read(
+        &mut self,
+        side: usize,
+        from: &Connection,
+        into: &mut Vec<u8>,
+    ) -> Result<bool, Error> {
         loop {
             let read = self.stacks[side].poll_read(self.now, from, Waker::noop(), |bytes| {
                 into.extend_from_slice(bytes);
@@ -311,21 +295,6 @@ impl Pair {
 
     fn frames(&self) -> usize {
         self.wire.borrow().log.len()
-    }
-}
-
-fn pattern(length: usize, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
-    (0..length).map(|_| random.next() as u8).collect()
-}
-
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Relaxed);
     }
 }
 
