@@ -39,9 +39,9 @@ impl Listener {
 /// What a connection is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// Bytes that may be received and not read.
+    /// Bytes that may be received and not read: 2048 to 65,535.
     pub receive_buffer: usize,
-    /// Bytes that may be written and not acknowledged.
+    /// Bytes that may be written and not acknowledged, up to 1 GiB.
     pub transmit_buffer: usize,
     /// Sends small segments at once, instead of waiting until what was sent before is acknowledged.
     pub no_delay: bool,
@@ -82,6 +82,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn as_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
 }
+
+/// More than a segment has, so that a FIN with data finds room in an empty buffer: see [`has_room_for_end`].
+const LEAST_RECEIVE: usize = 2048;
+
+/// What a window holds that is not scaled. Beyond that smoltcp 0.14 scales the window of its SYN+ACK, which the
+/// peer takes as it stands (RFC 7323 §2.2), and counts with more room than there is.
+const MOST_RECEIVE: usize = 65_535;
+
+/// Half of the sequence numbers (RFC 9293 §3.4), and half of that again.
+const MOST_TRANSMIT: usize = 1 << 30;
 
 /// How many ended connections keep their memory for the next ones.
 const SPARE: usize = 64;
@@ -671,7 +681,8 @@ impl<L: Link> Stack<L> {
     }
 
     fn add_connection(&mut self, flow: Flow, owner: Owner, options: &TcpOptions) -> Option<u32> {
-        let sizes = (options.receive_buffer, options.transmit_buffer);
+        let receive = options.receive_buffer.clamp(LEAST_RECEIVE, MOST_RECEIVE);
+        let sizes = (receive, options.transmit_buffer.clamp(1, MOST_TRANSMIT));
         let kind = Kind::Tcp { flow, owner };
         let reusable = self.spare.pop_if(|spare| spare.single.sizes() == sizes);
         let endpoint = match reusable {

@@ -34,7 +34,7 @@ const QUEUE: usize = 16;
 
 /// How long a datagram waits for its receiver's hardware address, in microseconds. Then it is dropped, and all
 /// that are in the queues of its socket.
-const PATIENCE: u64 = 3_000_000;
+const PATIENCE: u64 = 2_000_000;
 
 /// How many bytes they have together, in each direction.
 const BYTES: usize = 8192;

@@ -20,7 +20,7 @@ impl Random {
 fn any_options(random: &mut Random) -> TcpOptions {
     TcpOptions {
         // Not more than a window has without being scaled: see `bytes_behind_a_large_window_do_no_harm`.
-        receive_buffer: random.pick(&[1, 7, 100, 1000, 8192, 65535]),
+        receive_buffer: random.pick(&[1, 2048, 4000, 8192, 65535, 200_000]),
         transmit_buffer: random.pick(&[1, 100, 8192, 100_000]),
         no_delay: random.percent(50),
         keep_alive: random.percent(25).then_some(Duration::from_secs(5)),
