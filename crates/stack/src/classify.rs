@@ -4,6 +4,8 @@ use core::hash::{Hash, Hasher};
 
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
+use crate::checksum::{TCP, Transport, UDP};
+
 /// Both ends of a TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
@@ -76,59 +78,61 @@ const ETHERTYPE_ARP: u16 = 0x0806;
 #[cfg(feature = "ipv6")]
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-// IANA "Assigned Internet Protocol Numbers".
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
 // RFC 9293 §3.1, the flags' byte.
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// Says whose a frame is.
+/// Says whose a frame is. If its checksum is `checked`, that of TCP or UDP need not be.
 #[inline]
-pub(crate) fn classify(frame: &[u8]) -> Class {
-    parse(frame).unwrap_or(Class::Useless)
+pub(crate) fn classify(frame: &[u8], checked: bool) -> Class {
+    parse(frame, checked).unwrap_or(Class::Useless)
 }
 
-/// `None` if the frame is too short for what it says it is.
+/// `None` if the frame is too short for what it says it is, or its checksum is wrong.
 #[inline]
-fn parse(frame: &[u8]) -> Option<Class> {
-    let packet = frame.get(ETHERNET_HEADER..)?;
+fn parse(frame: &[u8], checked: bool) -> Option<Class> {
     match u16_at(frame, ETHERTYPE)? {
-        ETHERTYPE_IPV4 => parse_ipv4(packet),
+        ETHERTYPE_IPV4 => parse_ipv4(frame, checked),
         #[cfg(feature = "ipv6")]
-        ETHERTYPE_IPV6 => ipv6::parse(packet),
+        ETHERTYPE_IPV6 => ipv6::parse(frame, checked),
         ETHERTYPE_ARP => Some(Class::Neighbour),
         _ => None,
     }
 }
 
 #[inline]
-fn parse_ipv4(packet: &[u8]) -> Option<Class> {
-    let fixed = packet.first_chunk::<20>()?;
+fn parse_ipv4(frame: &[u8], checked: bool) -> Option<Class> {
+    let fixed = frame.get(ETHERNET_HEADER..)?.first_chunk::<20>()?;
     // Without a buffer to put them together in, fragments are of no use (RFC 791 §3.2). Bit 13 says that
     // more follow, the lower ones where this one belongs.
     if u16_at(fixed, 6)? & 0x3fff != 0 {
         return None;
     }
-    let header = usize::from(fixed[0] & 15) * 4;
+    let start = ETHERNET_HEADER + usize::from(fixed[0] & 15) * 4;
     // What is behind was put there by the link, to make the frame long enough.
-    let payload = packet.get(header..usize::from(u16_at(fixed, 2)?))?;
+    let end = ETHERNET_HEADER + usize::from(u16_at(fixed, 2)?);
     let address = |at: usize| IpAddress::v4(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
-    parse_transport(fixed[9], payload, || (address(12), address(16)))
+    let transport = Transport::ipv4(fixed[9], start, end);
+    parse_transport(frame, transport, checked, || (address(12), address(16)))
 }
 
 #[inline(always)]
 fn parse_transport(
-    protocol: u8,
-    payload: &[u8],
+    frame: &[u8],
+    transport: Transport,
+    checked: bool,
     addresses: impl FnOnce() -> (IpAddress, IpAddress),
 ) -> Option<Class> {
-    match protocol {
+    let payload = frame.get(transport.start..transport.end)?;
+    let is_right = || checked || transport.is_right(frame);
+    match transport.protocol {
         TCP => {
             let fixed = payload.first_chunk::<20>()?;
+            if !is_right() {
+                return None;
+            }
             let (remote, local) = addresses();
             let flow = Flow {
                 remote: IpEndpoint::new(remote, u16_at(fixed, 0)?),
@@ -141,7 +145,10 @@ fn parse_transport(
             };
             Some(Class::Tcp { flow, segment })
         }
-        UDP => Some(Class::Udp { from: u16_at(payload, 0)?, to: u16_at(payload, 2)? }),
+        UDP => {
+            let (from, to) = (u16_at(payload, 0)?, u16_at(payload, 2)?);
+            is_right().then_some(Class::Udp { from, to })
+        }
         _ => Some(Class::Other),
     }
 }
@@ -167,7 +174,7 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 mod ipv6 {
     use smoltcp::wire::IpAddress;
 
-    use super::{Class, parse_transport};
+    use super::{Class, ETHERNET_HEADER, Transport, parse_transport};
 
     /// RFC 8200 §3.
     const HEADER: usize = 40;
@@ -187,7 +194,8 @@ mod ipv6 {
     /// How many extension headers are looked behind (RFC 8200 §4.1 has no more kinds than that).
     const MAX_EXTENSIONS: usize = 6;
 
-    pub(super) fn parse(packet: &[u8]) -> Option<Class> {
+    pub(super) fn parse(frame: &[u8], checked: bool) -> Option<Class> {
+        let packet = frame.get(ETHERNET_HEADER..)?;
         let fixed = packet.first_chunk::<HEADER>()?;
         let end = HEADER + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
         let (mut protocol, mut payload) = (fixed[6], packet.get(HEADER..end)?);
@@ -214,7 +222,9 @@ mod ipv6 {
                 _ => Class::Other,
             });
         }
-        parse_transport(protocol, payload, || (address(8), address(24)))
+        let end = ETHERNET_HEADER + end;
+        let transport = Transport::ipv6(protocol, end - payload.len(), end);
+        parse_transport(frame, transport, checked, || (address(8), address(24)))
     }
 
     pub(super) fn is_solicitation(packet: &[u8]) -> bool {

@@ -35,6 +35,7 @@
 extern crate alloc;
 
 mod address;
+mod checksum;
 mod classify;
 mod deadlines;
 mod dhcp;
@@ -57,7 +58,7 @@ mod udp;
 pub use address::{address, parse as parse_address, standard};
 pub use dns::Lookup;
 pub use error::Error;
-pub use link::Link;
+pub use link::{Link, Offload, PartialChecksum, Segments, Work};
 pub use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address};
 pub use stack::{Config, Counters, Stack, Woken};
 pub use tcp::{Connection, Listener, TcpOptions};

@@ -244,7 +244,7 @@ impl<L: Link> Stack<L> {
         }
         let Some(frame) = self.link.receive() else { return false };
         self.counters.received += 1;
-        self.dispatch(now, &frame);
+        self.dispatch(now, &frame, L::is_checked(&frame));
         self.link.release(frame);
         true
     }
@@ -326,8 +326,8 @@ impl<L: Link> Stack<L> {
 
     /// Gives a frame to whom it is for.
     #[inline]
-    fn dispatch(&mut self, now: u64, frame: &[u8]) {
-        match classify(frame) {
+    fn dispatch(&mut self, now: u64, frame: &[u8], checked: bool) {
+        match classify(frame, checked) {
             Class::Tcp { flow, segment } => match self.flows.find(&flow) {
                 Some(endpoint) => self.feed_tcp(now, endpoint, frame, segment),
                 None if segment.opens() && self.open(now, flow, frame) => {}

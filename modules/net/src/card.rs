@@ -1,7 +1,7 @@
 //! The card, as the stack sees it.
 
 use wakeful_driver::net;
-use wakeful_stack::Link;
+use wakeful_stack::{Link, Work};
 
 /// The machine's network card.
 pub(crate) struct Card(pub(crate) net::Card);
@@ -15,8 +15,8 @@ impl Link for Card {
     }
 
     #[inline]
-    fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        self.0.transmit(len, fill)
+    fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (Work, R)) -> R {
+        self.0.transmit(len, |frame| fill(frame).1)
     }
 
     #[inline]

@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    num::NonZeroUsize,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Poll, Waker},
@@ -22,7 +23,7 @@ use smoltcp::{
 use super::{Count, Random, SECOND, at_port, pattern};
 use crate::{
     Config, Connection, Error, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Link,
-    Listener, Stack, TcpOptions, Udp, Woken,
+    Listener, Offload, Stack, TcpOptions, Udp, Woken, Work,
 };
 
 // --- The wire
@@ -37,6 +38,10 @@ struct Wire {
     loss: usize,
     double: usize,
     swap: usize,
+    /// The cards complete checksums and cut segments.
+    offload: bool,
+    /// Bytes of the longest frame, before it is cut.
+    longest: usize,
     random: Random,
     /// All that was sent, lost frames included.
     log: Vec<Vec<u8>>,
@@ -57,6 +62,8 @@ impl Wire {
             loss: 0,
             double: 0,
             swap: 0,
+            offload: false,
+            longest: 0,
             random: Random(seed),
             log: Vec::new(),
         }))
@@ -81,17 +88,27 @@ impl Wire {
 impl Link for End {
     type Frame = Vec<u8>;
 
+    fn offload(&self) -> Offload {
+        match self.wire.borrow().offload {
+            true => Offload { checksums: true, segments: NonZeroUsize::new(LONGEST) },
+            false => Offload::default(),
+        }
+    }
+
     fn has_room(&mut self) -> bool {
         self.wire.borrow().room[self.side] > 0
     }
 
-    fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (Work, R)) -> R {
         let mut frame = vec![0; len];
-        let result = fill(&mut frame);
+        let (work, result) = fill(&mut frame);
         let mut wire = self.wire.borrow_mut();
         let room = &mut wire.room[self.side];
         *room = room.checked_sub(1).expect("sent only after asking for room");
-        wire.send(1 - self.side, frame);
+        wire.longest = wire.longest.max(frame.len());
+        for segment in finish(frame, work) {
+            wire.send(1 - self.side, segment);
+        }
         result
     }
 
@@ -108,6 +125,65 @@ impl Link for End {
     fn mtu(&self) -> usize {
         1500
     }
+}
+
+/// The longest frame that a card cuts.
+const LONGEST: usize = 10_000;
+
+/// What a card does with a frame.
+fn finish(frame: Vec<u8>, work: Work) -> Vec<Vec<u8>> {
+    let Some(checksum) = work.checksum else {
+        assert!(work.segments.is_none() && frame.len() <= 1514, "a frame that is too long");
+        return vec![frame];
+    };
+    let (start, end) = (usize::from(checksum.start), frame.len());
+    let complete = |segment: &mut [u8]| {
+        let sum = !data_sum(&segment[start..]);
+        let at = start + usize::from(checksum.offset);
+        segment[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    };
+    let Some(cut) = work.segments else {
+        assert!(end <= 1514, "a frame that is too long");
+        let mut frame = frame;
+        complete(&mut frame);
+        return vec![frame];
+    };
+    assert!(end <= LONGEST);
+    let header = usize::from(cut.header);
+    let pieces: Vec<_> = frame[header..].chunks(usize::from(cut.size)).collect();
+    let count = pieces.len();
+    let mut sent = 0;
+    let segments = pieces.into_iter().enumerate().map(|(index, data)| {
+        let mut segment = [&frame[..header], data].concat();
+        assert!(segment.len() <= 1514, "a segment that is too long");
+        let total = (segment.len() - 14) as u16;
+        segment[16..18].copy_from_slice(&total.to_be_bytes());
+        Ipv4Packet::new_unchecked(&mut segment[14..]).fill_checksum();
+        let mut tcp = TcpPacket::new_unchecked(&mut segment[start..]);
+        tcp.set_seq_number(tcp.seq_number() + sent);
+        if index + 1 < count {
+            tcp.set_psh(false);
+            tcp.set_fin(false);
+        }
+        sent += data.len();
+        // What was there was the sum of the long frame's pseudo-header: its length is another one now.
+        let sum = u32::from(tcp.checksum()) + 0xffff - (end - start) as u32
+            + (segment.len() - start) as u32;
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let at = start + usize::from(checksum.offset);
+        segment[at..at + 2].copy_from_slice(&(((sum >> 16) + sum) as u16).to_be_bytes());
+        complete(&mut segment);
+        segment
+    });
+    segments.collect()
+}
+
+/// The Internet checksum's sum (RFC 1071).
+fn data_sum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    let total: u32 = bytes.chunks(2).map(word).sum();
+    let total = (total >> 16) + (total & 0xffff);
+    ((total >> 16) + total) as u16
 }
 
 // --- Two machines
@@ -141,7 +217,13 @@ fn stack(wire: &Rc<RefCell<Wire>>, side: usize, autoconfiguration: bool) -> Stac
 
 impl Pair {
     pub(super) fn new(seed: u64) -> Self {
+        Self::with_offload(seed, false)
+    }
+
+    /// With cards that complete checksums and cut segments, or without.
+    fn with_offload(seed: u64, offload: bool) -> Self {
         let wire = Wire::new(seed);
+        wire.borrow_mut().offload = offload;
         let mut stacks = [stack(&wire, A, false), stack(&wire, B, false)];
         for (side, stack) in stacks.iter_mut().enumerate() {
             stack.set_address(IpCidr::new(ipv4(side), 24), None).unwrap();
@@ -629,7 +711,7 @@ fn what_has_no_room_goes_when_there_is_some() {
 fn losses_doubles_and_swaps_do_no_harm() {
     for seed in 100..106 {
         println!("seed {seed}");
-        let mut pair = Pair::new(seed);
+        let mut pair = Pair::with_offload(seed, seed % 3 == 0);
         {
             let mut wire = pair.wire.borrow_mut();
             (wire.loss, wire.double, wire.swap) = (10, 2, 5);
@@ -641,6 +723,28 @@ fn losses_doubles_and_swaps_do_no_harm() {
         pair.stacks[B].close(pair.now, theirs);
         assert!(pair.run(600 * SECOND, |this| this.stacks.iter().all(|it| it.connections() == 0)));
     }
+}
+
+#[test]
+fn card_that_cuts_segments_gets_few_long_frames() {
+    let mut pair = Pair::with_offload(120, true);
+    let (ours, theirs) = pair.established(ipv4(B));
+    let bytes = pattern(1 << 20, 120);
+    // Counted before they are cut: the longest is `LONGEST`, but a ring holds less.
+    let mut heard = Vec::new();
+    let mut written = 0;
+    assert!(pair.run(60 * SECOND, |this| {
+        if let Poll::Ready(Ok(count)) = this.write(A, &ours, &bytes[written..]) {
+            written += count;
+        }
+        this.stacks[A].flush(this.now, &ours);
+        this.settle();
+        assert_eq!(this.read(B, &theirs, &mut heard), Ok(false));
+        heard.len() == bytes.len()
+    }));
+    assert!(heard == bytes);
+    let longest = pair.wire.borrow().longest;
+    assert!(longest > 4 * 1460, "no frame is longer than {longest}");
 }
 
 // --- Datagrams

@@ -18,7 +18,7 @@ use smoltcp::{
 
 use crate::{
     Config, Connection, Error, IpCidr, IpEndpoint, Ipv4Address, Link, Listener, Stack, TcpOptions,
-    Woken,
+    Woken, Work,
 };
 
 use super::at_port;
@@ -51,12 +51,12 @@ impl Link for Card {
         self.room
     }
 
-    fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (Work, R)) -> R {
         assert!(self.room, "sent only after asking for room");
         assert!(len <= 14 + self.mtu(), "longer than a card takes");
         assert!(self.outgoing.len() < 10_000, "it sends for ever");
         let mut frame = vec![0; len];
-        let result = fill(&mut frame);
+        let (_, result) = fill(&mut frame);
         self.outgoing.push(frame);
         result
     }
