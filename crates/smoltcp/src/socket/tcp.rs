@@ -6,6 +6,7 @@ use core::fmt::Display;
 #[cfg(feature = "async")]
 use core::task::Waker;
 use core::{fmt, mem};
+use managed::ManagedSlice;
 
 use crate::phy::PacketMeta;
 #[cfg(feature = "async")]
@@ -555,6 +556,26 @@ pub struct Socket<'a> {
     synack_paused: bool,
 }
 
+/// What both ends have said in a handshake that was done elsewhere: by SYN
+/// cookies, for example (RFC 4987).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake {
+    pub local: IpEndpoint,
+    pub remote: IpEndpoint,
+    /// The sequence number of the SYN|ACK that was sent.
+    pub local_seq: TcpSeqNumber,
+    /// The sequence number of the SYN that was received.
+    pub remote_seq: TcpSeqNumber,
+    /// The window in the SYN|ACK, which is never scaled.
+    pub local_window: u16,
+    /// The window in the SYN.
+    pub remote_window: u16,
+    /// The options of the SYN that the SYN|ACK agreed to.
+    pub max_seg_size: Option<u16>,
+    pub window_scale: Option<u8>,
+    pub sack_permitted: bool,
+}
+
 const DEFAULT_MSS: usize = 536;
 
 /// Minimum MSS we accept from the remote, same value as Linux's `TCP_MIN_SND_MSS`.
@@ -630,6 +651,61 @@ impl<'a> Socket<'a> {
             #[cfg(feature = "socket-tcp-pause-synack")]
             synack_paused: false,
         }
+    }
+
+    /// Take the storage of the receive buffer, while there is nothing in it.
+    ///
+    /// The window that the remote end is told of stays as it is. Segments with
+    /// data are dropped, as if they were lost, until storage is
+    /// [put](Self::put_recv_storage) there again.
+    ///
+    /// `None` if there is something in it, or if it has no storage.
+    pub fn take_recv_storage(&mut self) -> Option<ManagedSlice<'a, u8>> {
+        if self.assembler.is_empty() {
+            self.rx_buffer.take_storage()
+        } else {
+            None
+        }
+    }
+
+    /// Query whether the receive buffer has storage.
+    pub fn has_recv_storage(&self) -> bool {
+        self.rx_buffer.has_storage()
+    }
+
+    /// Put storage into the receive buffer, which has none.
+    ///
+    /// # Panics
+    /// As [RingBuffer::put_storage].
+    pub fn put_recv_storage<S: Into<ManagedSlice<'a, u8>>>(&mut self, storage: S) {
+        self.rx_buffer.put_storage(storage)
+    }
+
+    /// Take the storage of the transmit buffer, while there is nothing in it.
+    /// Nothing can be sent until storage is [put](Self::put_send_storage)
+    /// there again.
+    ///
+    /// `None` if there is something in it, or if it has no storage.
+    pub fn take_send_storage(&mut self) -> Option<ManagedSlice<'a, u8>> {
+        self.tx_buffer.take_storage()
+    }
+
+    /// Query whether the transmit buffer has storage.
+    pub fn has_send_storage(&self) -> bool {
+        self.tx_buffer.has_storage()
+    }
+
+    /// Put storage into the transmit buffer, which has none.
+    ///
+    /// # Panics
+    /// As [RingBuffer::put_storage].
+    pub fn put_send_storage<S: Into<ManagedSlice<'a, u8>>>(&mut self, storage: S) {
+        self.tx_buffer.put_storage(storage)
+    }
+
+    /// Give up the receive and the transmit buffer.
+    pub fn into_buffers(self) -> (SocketBuffer<'a>, SocketBuffer<'a>) {
+        (self.rx_buffer, self.tx_buffer)
     }
 
     /// Enable or disable TCP Timestamp.
@@ -969,6 +1045,58 @@ impl<'a> Socket<'a> {
         self.tuple = None;
         self.set_state(State::Listen);
         Ok(())
+    }
+
+    /// Take over a connection whose SYN was answered elsewhere.
+    ///
+    /// The socket is in the state SYN-RECEIVED afterwards, and has sent its
+    /// SYN|ACK: the next thing to process is the ACK of the remote end.
+    ///
+    /// This function returns an error if the socket was open; see [is_open](#method.is_open).
+    pub fn accept(&mut self, cx: &mut Context, handshake: &Handshake) -> Result<(), ListenError> {
+        if self.is_open() {
+            return Err(ListenError::InvalidState);
+        }
+        if handshake.local.port == 0 {
+            return Err(ListenError::Unaddressable);
+        }
+        self.reset();
+        self.tuple = Some(Tuple {
+            local: handshake.local,
+            remote: handshake.remote,
+        });
+        if let Some(max_seg_size @ 1..) = handshake.max_seg_size {
+            self.remote_mss = (max_seg_size as usize).max(MIN_REMOTE_MSS);
+            self.congestion_controller
+                .inner_mut()
+                .set_mss(self.remote_mss);
+        }
+        self.local_seq_no = handshake.local_seq;
+        self.remote_seq_no = handshake.remote_seq + 1;
+        self.remote_last_seq = handshake.local_seq + 1;
+        self.remote_last_ack = Some(self.remote_seq_no);
+        self.remote_has_sack = handshake.sack_permitted;
+        self.remote_win_scale = handshake.window_scale;
+        if self.remote_win_scale.is_none() {
+            self.remote_win_shift = 0;
+        }
+        self.remote_last_win = handshake.local_window >> self.remote_win_shift;
+        self.remote_win_len = handshake.remote_window as usize;
+        self.tsval_generator = None;
+        self.remote_last_ts = Some(cx.now());
+        self.set_state(State::SynReceived);
+        Ok(())
+    }
+
+    /// Set the sequence number of the SYN, which has not been sent yet: for
+    /// numbers that are not just random (RFC 6528).
+    ///
+    /// Does nothing unless [connect](#method.connect) was the last call.
+    pub fn set_initial_seq(&mut self, seq: TcpSeqNumber) {
+        if self.state == State::SynSent && self.remote_last_seq == self.local_seq_no {
+            self.local_seq_no = seq;
+            self.remote_last_seq = seq;
+        }
     }
 
     /// Connect to a given endpoint.
@@ -1831,6 +1959,11 @@ impl<'a> Socket<'a> {
                 }
             }
         };
+
+        if !payload.is_empty() && !self.rx_buffer.has_storage() {
+            net_debug!("no storage for received data, dropping it");
+            return None;
+        }
 
         // Compute the amount of acknowledged octets, removing the SYN and FIN bits
         // from the sequence space.
@@ -2825,7 +2958,11 @@ impl<'a> Socket<'a> {
             .remote_last_seq
             .max(repr.seq_number + repr.segment_len());
         self.remote_last_ack = repr.ack_number;
-        self.remote_last_win = repr.window_len;
+        self.remote_last_win = match repr.control {
+            // The one window that is not scaled.
+            TcpControl::Syn => repr.window_len >> self.remote_win_shift,
+            _ => repr.window_len,
+        };
 
         if repr.segment_len() > 0 {
             self.rtte

@@ -26,6 +26,7 @@ use super::{Empty, Full};
 #[derive(Debug)]
 pub struct RingBuffer<'a, T: 'a> {
     storage: ManagedSlice<'a, T>,
+    capacity: usize,
     read_at: usize,
     length: usize,
 }
@@ -38,11 +39,60 @@ impl<'a, T: 'a> RingBuffer<'a, T> {
     where
         S: Into<ManagedSlice<'a, T>>,
     {
+        let storage = storage.into();
         RingBuffer {
-            storage: storage.into(),
+            capacity: storage.len(),
+            storage,
             read_at: 0,
             length: 0,
         }
+    }
+
+    /// Create an empty ring buffer whose storage is yet to be
+    /// [put](Self::put_storage) into it.
+    ///
+    /// Its capacity and its window are those that it will have, but nothing
+    /// can be enqueued until then.
+    pub fn without_storage(capacity: usize) -> RingBuffer<'a, T> {
+        RingBuffer {
+            storage: ManagedSlice::Borrowed(&mut []),
+            capacity,
+            read_at: 0,
+            length: 0,
+        }
+    }
+
+    /// Query whether there is storage.
+    pub fn has_storage(&self) -> bool {
+        self.storage.len() == self.capacity
+    }
+
+    /// Take the storage out of an empty ring buffer, which keeps its capacity.
+    ///
+    /// `None` if the ring buffer is not empty, or if it has no storage.
+    pub fn take_storage(&mut self) -> Option<ManagedSlice<'a, T>> {
+        if self.length != 0 || !self.has_storage() {
+            return None;
+        }
+        self.read_at = 0;
+        Some(core::mem::replace(
+            &mut self.storage,
+            ManagedSlice::Borrowed(&mut []),
+        ))
+    }
+
+    /// Put storage into a ring buffer that has none.
+    ///
+    /// # Panics
+    /// This function panics if the ring buffer has storage already, or if the
+    /// length of this one is not its capacity.
+    pub fn put_storage<S>(&mut self, storage: S)
+    where
+        S: Into<ManagedSlice<'a, T>>,
+    {
+        let storage = storage.into();
+        assert!(!self.has_storage() && storage.len() == self.capacity);
+        self.storage = storage;
     }
 
     /// Clear the ring buffer.
@@ -53,7 +103,7 @@ impl<'a, T: 'a> RingBuffer<'a, T> {
 
     /// Return the maximum number of elements in the ring buffer.
     pub fn capacity(&self) -> usize {
-        self.storage.len()
+        self.capacity
     }
 
     /// Clear the ring buffer, and reset every element.
@@ -80,6 +130,9 @@ impl<'a, T: 'a> RingBuffer<'a, T> {
     /// Return the largest number of elements that can be added to the buffer
     /// without wrapping around (i.e. in a single `enqueue_many` call).
     pub fn contiguous_window(&self) -> usize {
+        if !self.has_storage() {
+            return 0;
+        }
         cmp::min(self.window(), self.capacity() - self.get_idx(self.length))
     }
 
@@ -120,7 +173,7 @@ impl<'a, T: 'a> RingBuffer<'a, T> {
     where
         F: FnOnce(&'b mut T) -> Result<R, E>,
     {
-        if self.is_full() {
+        if self.is_full() || !self.has_storage() {
             return Err(Full);
         }
 
@@ -296,8 +349,8 @@ impl<'a, T: 'a> RingBuffer<'a, T> {
     #[must_use]
     pub fn get_unallocated(&mut self, offset: usize, mut size: usize) -> &mut [T] {
         let start_at = self.get_idx(self.length + offset);
-        // We can't access past the end of unallocated data.
-        if offset > self.window() {
+        // We can't access past the end of unallocated data, nor where there is none.
+        if offset > self.window() || !self.has_storage() {
             return &mut [];
         }
         // We can't enqueue more than there is free space.
@@ -342,7 +395,7 @@ impl<'a, T: 'a> RingBuffer<'a, T> {
     /// # Panics
     /// Panics if the number of elements given exceeds the number of unallocated elements.
     pub fn enqueue_unallocated(&mut self, count: usize) {
-        assert!(count <= self.window());
+        assert!(count <= self.window() && (count == 0 || self.has_storage()));
         self.length += count;
     }
 
