@@ -32,6 +32,8 @@ impl Hash for Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
     flags: u8,
+    /// The number of its first byte.
+    pub(crate) number: u32,
     /// Which number its sender expects next.
     pub(crate) expects: u32,
     /// How many bytes of data it has.
@@ -49,6 +51,22 @@ impl Segment {
     #[inline]
     pub(crate) fn ends(&self) -> bool {
         self.flags & FIN != 0
+    }
+
+    /// The number behind it and its FIN.
+    #[inline]
+    pub(crate) fn end(&self) -> u32 {
+        self.number.wrapping_add(self.data as u32).wrapping_add(u32::from(self.ends()))
+    }
+
+    /// A reset.
+    pub(crate) fn resets(&self) -> bool {
+        self.flags & RST != 0
+    }
+
+    /// It takes no number: neither data, nor SYN or FIN.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.data == 0 && self.flags & (SYN | FIN) == 0
     }
 }
 
@@ -140,6 +158,7 @@ fn parse_transport(
             };
             let segment = Segment {
                 flags: fixed[13],
+                number: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
                 expects: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
                 data: payload.len().saturating_sub(usize::from(fixed[12] >> 4) * 4),
             };

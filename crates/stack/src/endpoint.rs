@@ -14,11 +14,13 @@ pub(crate) struct Endpoint {
     pub(crate) writer: Option<Waker>,
     /// What the peer said that it expects next, if this is a connection: a sequence number.
     pub(crate) expected: u32,
+    /// The number behind the peer's FIN, once it was there.
+    pub(crate) peer_end: u32,
     /// The lists that it is in.
     pub(crate) dirty: bool,
     pub(crate) stalled: bool,
     pub(crate) in_acknowledgements: bool,
-    /// It has been served since its handshake was done, so that this is acknowledged.
+    /// It has been served since its handshake was done.
     pub(crate) established: bool,
     /// It is reset when the peer does not acknowledge for long.
     pub(crate) gives_up: bool,
@@ -40,8 +42,6 @@ pub(crate) enum Kind {
 /// Who has a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The handshake with this listener is under way.
-    Handshake(u16),
     /// It waits in this listener's queue.
     Queue(u16),
     /// The application.
@@ -54,7 +54,7 @@ impl Endpoint {
     #[inline]
     pub(crate) fn expected(&self) -> Expected {
         // No limit for what has no rings, as it is no connection.
-        Expected { number: self.expected, limit: self.single.sizes().1 as u32 }
+        Expected { number: self.expected, limit: self.single.sizes().1 }
     }
 
     pub(crate) fn new(kind: Kind, single: Single) -> Self {
@@ -64,6 +64,7 @@ impl Endpoint {
             reader: None,
             writer: None,
             expected: 0,
+            peer_end: 0,
             dirty: false,
             stalled: false,
             in_acknowledgements: false,

@@ -42,17 +42,21 @@ mod dhcp;
 mod dns;
 mod endpoint;
 mod error;
+mod handshakes;
 #[cfg(feature = "ipv6")]
 mod ipv6;
 #[cfg(not(feature = "ipv6"))]
 #[path = "no_ipv6.rs"]
 mod ipv6;
 mod link;
+mod opening;
 mod rings;
+mod segment;
 mod stack;
 mod tcp;
 #[cfg(all(test, feature = "ipv6"))] // they are about both families
 mod tests;
+mod time_wait;
 mod udp;
 
 pub use address::{address, parse as parse_address, standard};

@@ -23,18 +23,24 @@ use crate::{
     deadlines::Deadlines,
     dhcp, dns,
     endpoint::{Endpoint, Kind},
+    handshakes::Handshakes,
     ipv6::Autoconfiguration,
     link::Port,
+    rings::Buffers,
     tcp::{Listening, give_up, has_room_for_end},
+    time_wait::TimeWait,
 };
 
 /// What a stack is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
     /// From which sequence numbers are drawn, ports, and places in tables. Nobody outside may know them.
-    pub seeds: [u64; 3],
+    pub seeds: [u64; 4],
     /// The most TCP connections at a time, those included that nobody has accepted or that say goodbye.
     pub connections: usize,
+    /// The most bytes for what connections have received and nobody has read, and what they send and nobody
+    /// has acknowledged.
+    pub buffers: usize,
     /// Whether to ask routers for IPv6 addresses (RFC 4862).
     pub autoconfiguration: bool,
 }
@@ -48,6 +54,12 @@ pub struct Counters {
     pub connections: u64,
     /// Connections that were not begun, as a listener's backlog was full, or memory, or there were too many.
     pub refused: u64,
+    /// SYNs that were answered with a cookie, as too many handshakes were under way.
+    pub cookies: u64,
+    /// Segments with data that were dropped, as there was no buffer.
+    pub dropped: u64,
+    /// Frames of others that use an address of this machine.
+    pub conflicts: u64,
 }
 
 /// TCP/IP on one card. Moments are in microseconds, of a clock that never goes back.
@@ -56,6 +68,11 @@ pub struct Stack<L> {
     pub(crate) interface: Interface,
     pub(crate) endpoints: Slab<Box<Endpoint>>,
     pub(crate) flows: Flows,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) time_wait: TimeWait,
+    pub(crate) buffers: Buffers,
+    /// Connections whose writers wait for a buffer.
+    pub(crate) starved: Vec<u32>,
     pub(crate) listeners: Vec<Listening>,
     pub(crate) ports: HashMap<u16, u32, FixedState>,
     pub(crate) deadlines: Deadlines,
@@ -174,6 +191,13 @@ pub(crate) fn new_interface<L: Link>(link: &mut L, settings: iface::Config, now:
 /// How long an acknowledgement waits, in microseconds: what smoltcp says to its sockets (`ACK_DELAY_DEFAULT`).
 const ACKNOWLEDGEMENT_DELAY: u64 = 10_000;
 
+/// The most handshakes that are remembered at a time, and ended connections: 80 and 250 KiB.
+const HANDSHAKES: usize = 1024;
+const TIME_WAIT: usize = 4096;
+
+/// How long an empty buffer stays with a connection at least, in microseconds.
+pub(crate) const KEEPS: u64 = 1_000_000;
+
 /// How many times in a row an endpoint may say that it has something to send, and send no data.
 const PATIENCE: u32 = 3;
 
@@ -188,16 +212,21 @@ impl<L: Link> Stack<L> {
         settings.random_seed = config.seeds[0];
         let mut link = link;
         let interface = new_interface(&mut link, settings, now);
+        let hasher = || FixedState::with_seed(config.seeds[2]);
+        // These take memory before anybody has proved to be there, or after.
+        let (begun, ended) =
+            (config.connections.min(HANDSHAKES), config.connections.min(TIME_WAIT));
         let mut this = Self {
             link,
             interface,
             endpoints: Slab::new(),
-            flows: Flows {
-                table: HashTable::new(),
-                hasher: FixedState::with_seed(config.seeds[2]),
-            },
+            flows: Flows { table: HashTable::new(), hasher: hasher() },
+            handshakes: Handshakes::new(begun, hasher(), [config.seeds[3], config.seeds[0]]),
+            time_wait: TimeWait::new(ended, hasher()),
+            buffers: Buffers::new(config.buffers),
+            starved: Vec::new(),
             listeners: Vec::new(),
-            ports: HashMap::with_hasher(FixedState::with_seed(config.seeds[2])),
+            ports: HashMap::with_hasher(hasher()),
             deadlines: Deadlines::new(),
             dirty: Vec::new(),
             stalled: Vec::new(),
@@ -234,6 +263,21 @@ impl<L: Link> Stack<L> {
         self.flows.table.len()
     }
 
+    /// TCP connections that begin, and of which nothing is known but their SYN.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.len()
+    }
+
+    /// TCP connections that have ended, and are remembered for a minute.
+    pub fn ended(&self) -> usize {
+        self.time_wait.len()
+    }
+
+    /// Bytes of buffers that connections have.
+    pub fn buffered(&self) -> usize {
+        self.buffers.lent()
+    }
+
     /// Takes one frame from the card and does what it asks for. Whether there was one, and room to answer
     /// it.
     #[inline]
@@ -253,6 +297,7 @@ impl<L: Link> Stack<L> {
     pub fn advance(&mut self, now: u64) {
         while let Some(endpoint) = self.deadlines.expired(now) {
             self.serve(now, endpoint);
+            self.reclaim(endpoint);
         }
         while let Some(&(due, endpoint)) = self.acknowledgements.front()
             && due <= now
@@ -281,6 +326,8 @@ impl<L: Link> Stack<L> {
             self.wants_room = false;
             self.serve_stalled(now);
         }
+        self.advance_handshakes(now);
+        self.time_wait.advance(now);
         self.advance_autoconfiguration(now);
     }
 
@@ -289,7 +336,9 @@ impl<L: Link> Stack<L> {
         let autoconfiguration =
             self.autoconfiguration.as_ref().and_then(Autoconfiguration::next_deadline);
         let acknowledgement = self.acknowledgements.front().map(|&(due, _)| due);
-        [self.deadlines.next(), autoconfiguration, acknowledgement].into_iter().flatten().min()
+        let (handshake, ended) = (self.handshakes.next_deadline(), self.time_wait.next_deadline());
+        let others = [autoconfiguration, acknowledgement, handshake, ended];
+        others.into_iter().flatten().chain(self.deadlines.next()).min()
     }
 
     /// When to call [`advance`](Self::advance) next; who asks will sleep until then, unless it is woken because
@@ -330,7 +379,7 @@ impl<L: Link> Stack<L> {
         match classify(frame, checked) {
             Class::Tcp { flow, segment } => match self.flows.find(&flow) {
                 Some(endpoint) => self.feed_tcp(now, endpoint, frame, segment),
-                None if segment.opens() && self.open(now, flow, frame) => {}
+                None if self.open(now, flow, frame, segment) => {}
                 None => self.feed_nobody(now, frame),
             },
             Class::Udp { to: dhcp::CLIENT_PORT, .. } if !dhcp::is_possible(frame) => {}
@@ -386,12 +435,25 @@ impl<L: Link> Stack<L> {
     #[inline]
     pub(crate) fn feed_tcp(&mut self, now: u64, endpoint: u32, frame: &[u8], segment: Segment) {
         let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
-        if segment.ends() && !has_room_for_end(target.single.socket(), segment) {
-            return;
+        if segment.data > 0 && !target.single.socket::<tcp::Socket<'_>>().has_recv_storage() {
+            if !target.single.lend_receive(&mut self.buffers) {
+                self.counters.dropped += 1; // the peer sends it again
+                return;
+            }
+            self.deadlines.set(now, endpoint, now + KEEPS);
         }
-        target.expected = segment.expects;
+        if segment.ends() {
+            if !has_room_for_end(target.single.socket(), segment) {
+                return;
+            }
+            target.peer_end = segment.end();
+        }
+        let before = mem::replace(&mut target.expected, segment.expects);
         let mut port = Port::new(&mut self.link, Some(frame)).expected(target.expected());
         self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
+        if segment.expects != before {
+            self.acknowledged(now, endpoint);
+        }
         if !self.is_quiet(now, endpoint, frame.len()) {
             self.serve(now, endpoint);
         }

@@ -9,7 +9,7 @@ use core::{
 
 use smoltcp::{
     socket::tcp::{ConnectError, RecvError, Socket, State},
-    wire::{IpAddress, IpEndpoint, IpListenEndpoint},
+    wire::{IpAddress, IpEndpoint, IpListenEndpoint, TcpSeqNumber},
 };
 
 use crate::{
@@ -18,12 +18,18 @@ use crate::{
     endpoint::{Endpoint, Kind, Owner, keep},
     link::Port,
     rings::Single,
-    stack::at,
+    stack::{KEEPS, at},
 };
 
 /// A connection of a [`Stack`]. To be given to [`Stack::close`] or [`Stack::abort`] in the end.
 #[derive(Debug)]
 pub struct Connection(u32);
+
+impl Connection {
+    pub(crate) fn new(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// A port on which connections are taken. To be given to [`Stack::unlisten`] in the end.
 #[derive(Debug)]
@@ -39,9 +45,9 @@ impl Listener {
 /// What a connection is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// Bytes that may be received and not read: 2048 to 65,535.
+    /// Bytes that may be received and not read: 2 KiB to 1 MiB. Memory for them is there while they are.
     pub receive_buffer: usize,
-    /// Bytes that may be written and not acknowledged, up to 1 GiB.
+    /// Bytes that may be written and not acknowledged, up to 1 MiB. Memory for them is there while they are.
     pub transmit_buffer: usize,
     /// Sends small segments at once, instead of waiting until what was sent before is acknowledged.
     pub no_delay: bool,
@@ -68,15 +74,13 @@ pub(crate) struct Listening {
     local: IpListenEndpoint,
     options: TcpOptions,
     backlog: usize,
-    /// Connections whose handshake is under way.
-    handshakes: usize,
     /// Connections that nobody has accepted yet.
     queue: VecDeque<u32>,
     acceptors: Vec<Waker>,
 }
 
-/// How long a handshake may take, and how long the peer may be silent when this side has closed. Linux
-/// waits 60 s for the latter (`net.ipv4.tcp_fin_timeout`), and resends a SYN+ACK for about as long.
+/// How long a connection may take to be made, and how long the peer may take to close when this side has. Linux
+/// waits 60 s for the latter (`net.ipv4.tcp_fin_timeout`).
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn as_micros(duration: Duration) -> u64 {
@@ -86,12 +90,14 @@ fn as_micros(duration: Duration) -> u64 {
 /// More than a segment has, so that a FIN with data finds room in an empty buffer: see [`has_room_for_end`].
 const LEAST_RECEIVE: usize = 2048;
 
-/// What a window holds that is not scaled. Beyond that smoltcp 0.14 scales the window of its SYN+ACK, which the
-/// peer takes as it stands (RFC 7323 §2.2), and counts with more room than there is.
-const MOST_RECEIVE: usize = 65_535;
+/// Enough for a gigabit per second and 8 ms, and below half of the sequence numbers (RFC 9293 §3.4) by far.
+const MOST: usize = 1 << 20;
 
-/// Half of the sequence numbers (RFC 9293 §3.4), and half of that again.
-const MOST_TRANSMIT: usize = 1 << 30;
+/// Sizes of the buffers for what is received, and for what is to be sent.
+pub(crate) fn buffer_sizes(options: &TcpOptions) -> (u32, u32) {
+    let receive = options.receive_buffer.clamp(LEAST_RECEIVE, MOST);
+    (receive as u32, options.transmit_buffer.clamp(1, MOST) as u32)
+}
 
 /// How many ended connections keep their memory for the next ones.
 const SPARE: usize = 64;
@@ -106,6 +112,15 @@ const RETRANSMISSION: u64 = 1_000_000;
 /// How long a peer may leave unacknowledged what was sent to it, unless there is another limit: at least 100 s
 /// by RFC 9293 §3.8.3.
 const GIVE_UP: Duration = Duration::from_secs(120);
+
+/// How long a connection that nobody has goes on while the peer does not do its part: acknowledge what was
+/// written, or say goodbye.
+fn patience(socket: &Socket<'_>) -> Duration {
+    match socket.send_queue() {
+        0 => PATIENCE,
+        _ => GIVE_UP,
+    }
+}
 
 /// smoltcp's timeout counts from when the peer was heard last, or from when something is to be sent to it after
 /// a silence. So it is set while something is.
@@ -156,7 +171,6 @@ impl<L: Link> Stack<L> {
             local: IpListenEndpoint { addr: local.addr, port },
             options,
             backlog,
-            handshakes: 0,
             queue: VecDeque::new(),
             acceptors: Vec::new(),
         });
@@ -193,59 +207,37 @@ impl<L: Link> Stack<L> {
     /// Stops listening; connections that nobody has accepted are reset.
     pub fn unlisten(&mut self, now: u64, listener: Listener) {
         let port = listener.0;
+        let mut orphans = VecDeque::new();
         if let Some(index) = self.listeners.iter().position(|it| it.local.port == port) {
             let listening = self.listeners.swap_remove(index);
             listening.acceptors.into_iter().for_each(|waker| self.woken.discard(Some(waker)));
+            orphans = listening.queue;
         }
-        let orphans: Vec<u32> = self
-            .endpoints
-            .iter()
-            .filter(|(_, endpoint)| match endpoint.kind {
-                Kind::Tcp { owner: Owner::Handshake(of) | Owner::Queue(of), .. } => of == port,
-                _ => false,
-            })
-            .map(|(number, _)| number as u32)
-            .collect();
+        self.handshakes.end_port(port);
         for number in orphans {
             self.abort(now, Connection(number));
         }
     }
 
-    /// Begins a connection for a SYN. Whether somebody listens there.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn open(&mut self, now: u64, flow: Flow, frame: &[u8]) -> bool {
+    /// What connections to a port are made of, and whether too many wait to be accepted. `None` if nobody takes
+    /// them.
+    pub(crate) fn listener_for(&mut self, flow: &Flow) -> Option<(TcpOptions, bool)> {
         if !self.interface.has_ip_addr(flow.local.addr) {
-            return false;
+            return None;
         }
-        let port = flow.local.port;
-        let limit = self.limit;
-        let connections = self.connections();
-        let Some(listening) = self.listening(port) else { return false };
-        if listening.local.addr.is_some_and(|address| address != flow.local.addr) {
-            return false;
-        }
-        let options = listening.options;
-        let full = listening.handshakes + listening.queue.len() >= listening.backlog;
-        let number = match full || connections >= limit {
-            true => None,
-            false => self.add_connection(flow, Owner::Handshake(port), &options),
+        let listening = self.listening(flow.local.port)?;
+        let is_here = listening.local.addr.is_none_or(|address| address == flow.local.addr);
+        is_here.then_some((listening.options, listening.queue.len() >= listening.backlog))
+    }
+
+    /// Puts a new connection into the queue of its listener.
+    pub(crate) fn enqueue(&mut self, port: u16, connection: Connection) {
+        let Some(index) = self.listeners.iter().position(|it| it.local.port == port) else {
+            return;
         };
-        let Some(number) = number else {
-            self.counters.refused += 1;
-            return true;
-        };
-        if let Some(listening) = self.listening(port) {
-            listening.handshakes += 1;
-        }
-        if let Some(endpoint) = self.endpoints.get_mut(number as usize) {
-            let socket = endpoint.single.socket::<Socket<'_>>();
-            socket.set_timeout(Some(PATIENCE.into()));
-            // A port that is not 0, and a new socket: this cannot fail.
-            let _ = socket.listen(flow.local);
-        }
-        self.feed(now, number, frame);
-        true
+        let listening = &mut self.listeners[index];
+        listening.queue.push_back(connection.0);
+        self.woken.append(&mut listening.acceptors);
     }
 
     // --- Connecting
@@ -275,7 +267,10 @@ impl<L: Link> Stack<L> {
             return Err(Error::OutOfMemory);
         }
         let flow = |port| Flow { local: IpEndpoint::new(address, port), remote };
-        let port = self.free_port(|this, port| this.flows.find(&flow(port)).is_none())?;
+        let port = self.free_port(|this, port| {
+            let flow = flow(port);
+            this.flows.find(&flow).is_none() && !this.time_wait.contains(&flow)
+        })?;
         let number = self
             .add_connection(flow(port), Owner::Application, &options)
             .ok_or(Error::OutOfMemory)?;
@@ -288,7 +283,10 @@ impl<L: Link> Stack<L> {
         let socket = endpoint.single.socket::<Socket<'_>>();
         socket.set_timeout(Some(options.timeout.unwrap_or(PATIENCE).into()));
         match socket.connect(self.interface.context(), remote, flow(port).local) {
-            Ok(()) => {}
+            Ok(()) => {
+                let number = self.handshakes.initial_number(now, &flow(port));
+                socket.set_initial_seq(TcpSeqNumber(number.cast_signed()));
+            }
             Err(ConnectError::Unaddressable | ConnectError::InvalidState) => {
                 self.remove_connection(number);
                 return Err(Error::InvalidAddress);
@@ -353,7 +351,8 @@ impl<L: Link> Stack<L> {
         waker: &Waker,
         take: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Poll<Result<Option<R>, Error>> {
-        let endpoint = self.endpoint(connection);
+        // Not `self.endpoint`: the buffers are needed as well.
+        let endpoint = &mut self.endpoints[connection.0 as usize];
         let socket = endpoint.single.socket::<Socket<'_>>();
         if !socket.can_recv() && socket.may_recv() {
             let old = keep(&mut endpoint.reader, waker);
@@ -363,6 +362,13 @@ impl<L: Link> Stack<L> {
         // The peer may be waiting to hear of room.
         let tell = socket.recv_queue() * 2 >= socket.recv_capacity();
         let result = socket.recv(take);
+        if socket.recv_queue() == 0 {
+            if self.buffers.are_scarce() {
+                self.reclaim(connection.0);
+            } else {
+                self.deadlines.set(now, connection.0, now + KEEPS);
+            }
+        }
         if tell {
             self.serve(now, connection.0);
         }
@@ -406,24 +412,84 @@ impl<L: Link> Stack<L> {
         send: bool,
         put: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Poll<Result<R, Error>> {
-        let endpoint = self.endpoint(connection);
+        let endpoint = &mut self.endpoints[connection.0 as usize];
         let socket = endpoint.single.socket::<Socket<'_>>();
-        if socket.may_send() && !socket.can_send() {
-            let old = keep(&mut endpoint.writer, waker);
-            self.woken.discard(old);
-            return self.flush_full(now, connection);
+        if socket.may_send() {
+            if !socket.can_send() {
+                let old = keep(&mut endpoint.writer, waker);
+                self.woken.discard(old);
+                return self.flush_full(now, connection);
+            }
+            if !socket.has_send_storage() {
+                if !endpoint.single.lend_transmit(&mut self.buffers) {
+                    return self.starve(connection, waker);
+                }
+                self.deadlines.set(now, connection.0, now + KEEPS);
+            }
         }
-        match socket.send(put) {
+        match endpoint.single.socket::<Socket<'_>>().send(put) {
             Ok(result) => {
                 if send {
                     self.mark(connection.0);
                 }
                 Poll::Ready(Ok(result))
             }
-            Err(_) => Poll::Ready(Err(match socket.state() {
-                State::Closed => Error::ConnectionReset,
-                _ => Error::Closed,
-            })),
+            Err(_) => Poll::Ready(Err(
+                match self.endpoint(connection).single.socket::<Socket<'_>>().state() {
+                    State::Closed => Error::ConnectionReset,
+                    _ => Error::Closed,
+                },
+            )),
+        }
+    }
+
+    /// There is no buffer to write into: who waits for one is woken when one is given back.
+    #[cold]
+    fn starve<R>(&mut self, connection: &Connection, waker: &Waker) -> Poll<R> {
+        let old = keep(&mut self.endpoint(connection).writer, waker);
+        self.woken.discard(old);
+        if !self.starved.contains(&connection.0) {
+            self.starved.push(connection.0);
+        }
+        Poll::Pending
+    }
+
+    /// A buffer was given back.
+    #[inline]
+    pub(crate) fn feed_starved(&mut self) {
+        if !self.starved.is_empty() {
+            self.wake_starved();
+        }
+    }
+
+    #[cold]
+    fn wake_starved(&mut self) {
+        for number in mem::take(&mut self.starved) {
+            if let Some(endpoint) = self.endpoints.get_mut(number as usize) {
+                self.woken.push(&mut endpoint.writer);
+            }
+        }
+    }
+
+    /// The peer has acknowledged more.
+    #[inline]
+    pub(crate) fn acknowledged(&mut self, now: u64, number: u32) {
+        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        if matches!(endpoint.kind, Kind::Tcp { owner: Owner::Nobody, .. }) {
+            endpoint.since = now; // it goes on
+        }
+        if self.buffers.are_scarce() {
+            self.reclaim(number);
+        }
+    }
+
+    /// Takes a connection's buffers back in which there is nothing.
+    pub(crate) fn reclaim(&mut self, number: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(number as usize)
+            && let Kind::Tcp { .. } = endpoint.kind
+        {
+            endpoint.single.reclaim(&mut self.buffers);
+            self.feed_starved();
         }
     }
 
@@ -483,9 +549,6 @@ impl<L: Link> Stack<L> {
         if received > 0 {
             self.woken.push(&mut endpoint.reader);
             self.owe(now, number);
-        } else if socket.keep_alive().is_none() && socket.timeout().is_none() {
-            // All is acknowledged, and nobody speaks: until somebody does, no time matters.
-            self.deadlines.clear(number);
         }
         true
     }
@@ -611,32 +674,6 @@ impl<L: Link> Stack<L> {
         let socket = endpoint.single.socket::<Socket<'_>>();
         let state = socket.state();
         match owner {
-            Owner::Handshake(port) => match state {
-                State::SynReceived => {}
-                // The peer has taken its SYN back, or did not answer.
-                State::Listen | State::Closed | State::TimeWait | State::SynSent => {
-                    if let Some(listening) = self.listening(port) {
-                        listening.handshakes -= 1;
-                    }
-                    self.remove_connection(number);
-                }
-                _ => {
-                    endpoint.established = state == State::Established;
-                    socket.set_timeout(None); // that was for the handshake
-                    if let Kind::Tcp { owner, .. } = &mut endpoint.kind {
-                        *owner = Owner::Queue(port);
-                    }
-                    let Some(index) =
-                        self.listeners.iter().position(|listening| listening.local.port == port)
-                    else {
-                        return;
-                    };
-                    let listening = &mut self.listeners[index];
-                    listening.handshakes -= 1;
-                    listening.queue.push_back(number);
-                    self.woken.append(&mut listening.acceptors);
-                }
-            },
             Owner::Queue(_) | Owner::Application => {
                 if let Kind::Tcp { flow, .. } = endpoint.kind
                     && state == State::Closed
@@ -645,20 +682,21 @@ impl<L: Link> Stack<L> {
                 }
             }
             Owner::Nobody => {
-                let late = endpoint.since + as_micros(PATIENCE) <= now;
+                let end = endpoint.since + as_micros(patience(socket));
+                let late = end <= now;
                 // A reset that found no way yet waits for one.
                 let unsent = endpoint.stalled && state == State::Closed;
                 let ended = matches!(state, State::Closed | State::TimeWait | State::Listen);
                 if ended && (late || !unsent) {
-                    // In TIME-WAIT nothing is left to be said but to acknowledge the peer's FIN again, if
-                    // ours was lost; a reset says as well that all is over.
+                    if let (State::TimeWait, Kind::Tcp { flow, .. }) = (state, endpoint.kind) {
+                        self.time_wait.insert(now, flow, endpoint.expected, endpoint.peer_end);
+                    }
                     self.remove_connection(number);
                 } else if !ended && (late || socket.can_recv()) {
                     // RFC 1122 §4.2.2.13: the peer must learn that nobody reads that, or waits any more.
                     socket.abort();
                     self.serve(now, number);
                 } else {
-                    let end = endpoint.since + as_micros(PATIENCE);
                     self.deadlines.set(now, number, end);
                 }
             }
@@ -680,24 +718,28 @@ impl<L: Link> Stack<L> {
         self.endpoints.insert(Box::new(endpoint)) as u32
     }
 
-    fn add_connection(&mut self, flow: Flow, owner: Owner, options: &TcpOptions) -> Option<u32> {
-        let receive = options.receive_buffer.clamp(LEAST_RECEIVE, MOST_RECEIVE);
-        let sizes = (receive, options.transmit_buffer.clamp(1, MOST_TRANSMIT));
+    pub(crate) fn add_connection(
+        &mut self,
+        flow: Flow,
+        owner: Owner,
+        options: &TcpOptions,
+    ) -> Option<u32> {
+        let (receive, transmit) = buffer_sizes(options);
         let kind = Kind::Tcp { flow, owner };
-        let reusable = self.spare.pop_if(|spare| spare.single.sizes() == sizes);
-        let endpoint = match reusable {
+        let endpoint = match self.spare.pop() {
             Some(mut endpoint) => {
                 endpoint.kind = kind;
+                endpoint.single.renew_tcp(receive, transmit);
                 endpoint
             }
-            None => Box::new(Endpoint::new(kind, Single::tcp(sizes.0, sizes.1)?)),
+            None => Box::new(Endpoint::new(kind, Single::tcp(receive, transmit)?)),
         };
         let number = self.endpoints.insert(endpoint) as u32;
         self.flows.insert(flow, number);
         Some(number)
     }
 
-    fn remove_connection(&mut self, number: u32) {
+    pub(crate) fn remove_connection(&mut self, number: u32) {
         self.deadlines.clear(number);
         let Some(mut endpoint) = self.endpoints.try_remove(number as usize) else { return };
         if let Kind::Tcp { flow, .. } = endpoint.kind {
@@ -705,8 +747,9 @@ impl<L: Link> Stack<L> {
         }
         self.woken.discard(endpoint.reader.take());
         self.woken.discard(endpoint.writer.take());
+        endpoint.single.end_tcp(&mut self.buffers);
+        self.feed_starved();
         if self.spare.len() < SPARE {
-            endpoint.single.renew_tcp();
             (endpoint.dirty, endpoint.stalled) = (false, false);
             (endpoint.in_acknowledgements, endpoint.established) = (false, false);
             endpoint.gives_up = false;

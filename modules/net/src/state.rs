@@ -31,12 +31,14 @@ static SERVER: Once<Waker> = Once::new();
 /// How many frames are taken in one turn of the task, before others have theirs.
 const FRAMES: usize = 64;
 
-/// What a connection is reckoned to take, with what an application has for it, in bytes.
-const CONNECTION: usize = 24 << 10;
+/// What a connection at rest is reckoned to take, with what an application has for it, in bytes.
+const CONNECTION: usize = 3 << 10;
 
-/// The most connections at a time: half of the memory that is free at boot.
-fn most_connections() -> usize {
-    (frames::available() * FRAME_SIZE / 2 / CONNECTION).clamp(16, 16_384)
+/// The most connections at a time, and bytes for what they receive and send: a third, and a quarter of the
+/// memory that is free at boot. The rest is for what applications do meanwhile.
+fn limits() -> (usize, usize) {
+    let free = frames::available() * FRAME_SIZE;
+    ((free / 3 / CONNECTION).clamp(16, 65_536), free / 4)
 }
 
 /// Microseconds since the machine's counter started.
@@ -90,9 +92,11 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
         console::print(format_args!("wakeful: no network card: there is no network\n"));
         return;
     };
+    let (connections, buffers) = limits();
     let config = Config {
-        seeds: [random_u64(), random_u64(), random_u64()],
-        connections: most_connections(),
+        seeds: [random_u64(), random_u64(), random_u64(), random_u64()],
+        connections,
+        buffers,
         autoconfiguration: settings.autoconfiguration(),
     };
     let mut stack = Stack::new(Card(card), config, now());

@@ -178,9 +178,11 @@ impl Fuzzed {
         }
         self.machine.stack.link().room = true;
         self.machine.turn();
-        self.machine.pass(45 * SECOND);
+        self.machine.pass(140 * SECOND);
         assert_eq!(self.machine.stack.connections(), 0, "some connections are left");
         assert_eq!(self.machine.stack.endpoints.len(), 0, "something is left");
+        assert_eq!(self.machine.stack.buffered(), 0, "some buffers are left");
+        assert_eq!(self.machine.stack.handshakes(), 0, "some handshakes are left");
         // A deadline that nothing needs any more may still pass.
         self.machine.pass(3600 * SECOND);
         assert_eq!(self.machine.stack.next_deadline(), None);

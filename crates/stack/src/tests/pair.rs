@@ -210,7 +210,12 @@ fn stack(wire: &Rc<RefCell<Wire>>, side: usize, autoconfiguration: bool) -> Stac
     let seed = wire.borrow_mut().random.next();
     Stack::new(
         end,
-        Config { seeds: [seed, seed ^ 1, seed ^ 2], connections: 100, autoconfiguration },
+        Config {
+            seeds: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
+            connections: 100,
+            buffers: 1 << 24,
+            autoconfiguration,
+        },
         0,
     )
 }
@@ -519,17 +524,26 @@ fn silent_peer_is_given_up() {
 // --- Listeners
 
 #[test]
-fn full_backlog_answers_nothing_until_somebody_accepts() {
+fn full_backlog_takes_nobody_until_somebody_accepts() {
     let mut pair = Pair::new(20);
     let listener = pair.listen(B, 80, 2);
     let ours: Vec<_> = (0..3).map(|_| pair.connect(A, ipv4(B), 80)).collect();
     pair.settle();
-    let there = |this: &mut Pair| ours.iter().filter(|it| this.connected(A, it).is_ready()).count();
-    assert_eq!(there(&mut pair), 2);
+    // All three began before the queue was full. The third is not forgotten.
+    assert_eq!((pair.stacks[B].connections(), pair.stacks[B].handshakes()), (2, 1));
     assert_eq!(pair.stacks[B].counters().refused, 1);
-    assert!(pair.accept(B, &listener).is_some());
-    // Its next SYN finds room.
-    assert!(pair.run(5 * SECOND, |this| there(this) == 3));
+    // Another one is not answered.
+    let another = pair.connect(A, ipv4(B), 80);
+    pair.settle();
+    assert!(pair.connected(A, &another).is_pending());
+    assert_eq!(pair.stacks[B].counters().refused, 2);
+    let mut accepted = Vec::new();
+    assert!(pair.run(5 * SECOND, |this| {
+        accepted.extend(this.accept(B, &listener));
+        accepted.len() == 4 && this.connected(A, &another).is_ready()
+    }));
+    assert!(ours.iter().all(|it| pair.connected(A, it).is_ready()));
+    assert_eq!(pair.stacks[B].handshakes(), 0);
 }
 
 #[test]
@@ -563,12 +577,11 @@ fn reset_in_the_handshake_frees_the_place() {
     let ours = pair.connect(A, ipv4(B), 80);
     pair.stacks[A].advance(pair.now);
     while pair.stacks[B].receive(pair.now) {}
-    assert_eq!(pair.stacks[B].connections(), 1, "the SYN is there");
+    assert_eq!(pair.stacks[B].handshakes(), 1, "the SYN is there");
     pair.stacks[A].abort(pair.now, ours);
     pair.settle();
-    assert_eq!(pair.stacks[B].connections(), 0);
+    assert_eq!((pair.stacks[B].handshakes(), pair.stacks[B].connections()), (0, 0));
     assert!(pair.accept(B, &listener).is_none());
-    // The backlog is 1: its place is free again.
     let ours = pair.connect(A, ipv4(B), 80);
     pair.settle();
     assert_eq!(pair.connected(A, &ours), Poll::Ready(Ok(())));
@@ -584,10 +597,10 @@ fn handshake_that_is_never_finished_is_forgotten() {
     while pair.stacks[B].receive(pair.now) {}
     while pair.stacks[A].receive(pair.now) {}
     while pair.stacks[B].receive(pair.now) {}
-    assert_eq!(pair.stacks[B].connections(), 1);
+    assert_eq!((pair.stacks[B].handshakes(), pair.stacks[B].connections()), (1, 0));
     pair.wire.borrow_mut().loss = 100;
     pair.wire.borrow_mut().frames[A].clear();
-    assert!(pair.run(120 * SECOND, |this| this.stacks[B].connections() == 0));
+    assert!(pair.run(120 * SECOND, |this| this.stacks[B].handshakes() == 0));
 }
 
 #[test]

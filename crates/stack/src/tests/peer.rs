@@ -98,7 +98,12 @@ impl Machine {
 
     pub(super) fn without_address() -> Self {
         let card = Card { incoming: VecDeque::new(), outgoing: Vec::new(), room: true };
-        let config = Config { seeds: [1, 2, 3], connections: 100, autoconfiguration: false };
+        let config = Config {
+            seeds: [1, 2, 3, 4],
+            connections: 100,
+            buffers: 1 << 24,
+            autoconfiguration: false,
+        };
         let stack = Stack::new(card, config, 0);
         Self { stack, now: 0, sleeps_until: None, sent: Vec::new() }
     }

@@ -19,6 +19,9 @@ use crate::{Connection, Error, IpAddress, IpEndpoint, TcpOptions};
 /// How long the machine may keep a connection that nobody has.
 const FORGETS: u64 = 35 * SECOND;
 
+/// The same while it does not acknowledge what was written.
+const GIVES_UP: u64 = 140 * SECOND;
+
 fn controls(segments: &[Segment]) -> Vec<TcpControl> {
     segments.iter().map(|segment| segment.control).collect()
 }
@@ -102,8 +105,7 @@ fn end_with_as_much_data_as_the_receiver_has_room_for_arrives() {
     assert!(heard == bytes);
 }
 
-/// What was said in the handshake about the window is not scaled (RFC 7323 §2.2), so larger buffers are not
-/// made.
+/// What was said in the handshake about the window is not scaled (RFC 7323 §2.2).
 #[test]
 fn bytes_behind_a_large_window_do_no_harm() {
     let mut machine = Machine::new();
@@ -117,8 +119,7 @@ fn bytes_behind_a_large_window_do_no_harm() {
     }
     let mut heard = Vec::new();
     assert_eq!(machine.read(&connection, &mut heard), Ok(false));
-    assert_eq!(heard.len(), 65_535);
-    assert!(heard == bytes[..heard.len()]);
+    assert!(heard.len() >= 65_535 && heard == bytes[..heard.len()]);
 }
 
 // --- Our end
@@ -138,7 +139,7 @@ fn peer_with_a_shut_window_is_not_told_the_same_for_ever() {
         (peer.expects, peer.window) = (begin + taken, 0);
         peer.acknowledge(&mut machine);
     }
-    for _ in 0..35 {
+    for _ in 0..GIVES_UP / SECOND {
         machine.pass(SECOND);
         let said = machine.segments();
         assert!(said.len() <= 5, "{} segments in a second", said.len());
@@ -187,7 +188,7 @@ fn connection_that_nobody_has_is_forgotten_though_the_peer_has_shut_its_window()
     assert_eq!(machine.write(&connection, &[7; 5000]), Ok(5000));
     machine.close(connection);
     peer.window = 0;
-    for _ in 0..FORGETS / SECOND {
+    for _ in 0..GIVES_UP / SECOND {
         peer.acknowledge(&mut machine);
         machine.pass(SECOND);
     }
@@ -203,7 +204,7 @@ fn connection_that_nobody_has_is_forgotten_though_the_peer_is_silent() {
             assert_eq!(machine.write(&connection, &pattern(written, 4)), Ok(written));
         }
         machine.close(connection);
-        machine.pass(FORGETS);
+        machine.pass(if written > 0 { GIVES_UP } else { FORGETS });
         assert_eq!(machine.stack.connections(), 0);
     }
 }
