@@ -12,13 +12,13 @@ if [ -z "$published" ]; then
     echo "smoltcp.sh: the published smoltcp $version is not in Cargo's registry" >&2
     exit 1
 fi
+# Names are relative to the package, and there are no dates.
 difference() {
-    diff -ru --label a --label b "$published/build.rs" "$ours/build.rs" || true
-    # Names relative to the package, and no dates.
-    (cd "$published" && find src -name '*.rs' | sort) | while read -r file; do
-        diff -u --label "a/$file" --label "b/$file" "$published/$file" "$ours/$file" || true
+    for root in "$published" "$ours"; do
+        (cd "$root" && find build.rs src -name '*.rs')
+    done | sort -u | while read -r file; do
+        diff -uN --label "a/$file" --label "b/$file" "$published/$file" "$ours/$file" || true
     done
-    diff -rq "$published/src" "$ours/src" | grep '^Only in' || true
 }
 if [ "${1:-}" = --update ]; then
     difference >"$ours/wakeful.patch"

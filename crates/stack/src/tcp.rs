@@ -107,18 +107,22 @@ const SPARE: usize = 64;
 const SMALL: usize = 536;
 
 /// The least time before a segment is sent again, in microseconds: smoltcp's `RTTE_MIN_RTO`.
-const RETRANSMISSION: u64 = 1_000_000;
+const RETRANSMISSION: u64 = 200_000;
 
 /// How long a peer may leave unacknowledged what was sent to it, unless there is another limit: at least 100 s
-/// by RFC 9293 §3.8.3.
-const GIVE_UP: Duration = Duration::from_secs(120);
+/// by RFC 9293 §3.8.3. As long as Linux tries (`net.ipv4.tcp_retries2`), as where one frame of five is lost ten
+/// attempts in a row may well be.
+const GIVE_UP: Duration = Duration::from_secs(900);
+
+/// The same for what nobody has any more.
+const ORPHANED: Duration = Duration::from_secs(120);
 
 /// How long a connection that nobody has goes on while the peer does not do its part: acknowledge what was
 /// written, or say goodbye.
 fn patience(socket: &Socket<'_>) -> Duration {
     match socket.send_queue() {
         0 => PATIENCE,
-        _ => GIVE_UP,
+        _ => ORPHANED,
     }
 }
 

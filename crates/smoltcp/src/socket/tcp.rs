@@ -20,6 +20,9 @@ use crate::wire::{
 };
 
 mod congestion;
+mod recovery;
+
+use recovery::{Recovery, Scoreboard};
 
 macro_rules! tcp_trace {
     ($($arg:expr),*) => (net_log!(trace, $($arg),*));
@@ -152,8 +155,12 @@ const RTTE_MIN_MARGIN: u32 = 5;
 const RTTE_K: u32 = 4;
 
 // RFC 6298 (2.4): Whenever RTO is computed, if it is less than 1 second, then the
-// RTO SHOULD be rounded up to 1 second.
-const RTTE_MIN_RTO: u32 = 1000;
+// RTO SHOULD be rounded up to 1 second. As others do, we take less (Linux has the
+// same, `TCP_RTO_MIN`): clocks are finer now.
+const RTTE_MIN_RTO: u32 = 200;
+
+// In milliseconds.
+const RTTE_PROBE_MARGIN: u32 = 10;
 
 // RFC 6298 (2.5) A maximum value MAY be placed on RTO provided it is at least 60
 // seconds
@@ -174,6 +181,8 @@ struct RttEstimator {
     timestamp: Option<(Instant, TcpSeqNumber)>,
     max_seq_sent: Option<TcpSeqNumber>,
     rto_count: u8,
+    /// A segment was sent again though it was not lost.
+    spurious: bool,
 }
 
 impl Default for RttEstimator {
@@ -186,6 +195,7 @@ impl Default for RttEstimator {
             timestamp: None,
             max_seq_sent: None,
             rto_count: 0,
+            spurious: false,
         }
     }
 }
@@ -193,6 +203,13 @@ impl Default for RttEstimator {
 impl RttEstimator {
     fn retransmission_timeout(&self) -> Duration {
         Duration::from_millis(self.rto as _)
+    }
+
+    /// When to probe for the loss of the last segment: RFC 8985, section 7.2, and as
+    /// much on top as timers and remote ends may be late.
+    fn probe_timeout(&self) -> Option<Duration> {
+        self.have_measurement
+            .then(|| Duration::from_millis((2 * self.srtt + RTTE_PROBE_MARGIN) as _))
     }
 
     #[cfg(feature = "socket-tcp-cubic")]
@@ -213,11 +230,9 @@ impl RttEstimator {
             self.rttvar = new_rtt / 2;
         }
 
-        // RFC 6298 (2.2), (2.3)
-        let margin = RTTE_MIN_MARGIN.max(self.rttvar * RTTE_K);
-        self.rto = (self.srtt + margin).clamp(RTTE_MIN_RTO, RTTE_MAX_RTO);
-
+        self.update_rto();
         self.rto_count = 0;
+        self.spurious = false;
 
         tcp_trace!(
             "rtte: sample={:?} srtt={:?} rttvar={:?} rto={:?}",
@@ -226,6 +241,23 @@ impl RttEstimator {
             self.rttvar,
             self.rto
         );
+    }
+
+    fn update_rto(&mut self) {
+        // RFC 6298 (2.2), (2.3)
+        let margin = RTTE_MIN_MARGIN.max(self.rttvar * RTTE_K);
+        self.rto = (self.srtt + margin).clamp(RTTE_MIN_RTO, RTTE_MAX_RTO);
+    }
+
+    /// Data is acknowledged that was sent again after a timeout. By Karn's algorithm
+    /// this is no measurement, and the RTO stays doubled until there is one; where much
+    /// is lost, that is never. With timestamps it would be one. So the RTO is what it
+    /// was, unless a duplicate SACK (RFC 2883) has told that it was too short.
+    fn on_progress(&mut self) {
+        if self.have_measurement && !self.spurious {
+            self.update_rto();
+            self.rto_count = 0;
+        }
     }
 
     fn on_send(&mut self, timestamp: Instant, seq: TcpSeqNumber) {
@@ -271,11 +303,26 @@ impl RttEstimator {
         }
     }
 
-    fn on_retransmit(&mut self) {
-        if self.timestamp.is_some() {
+    /// Everything up to `end` is about to be sent again, from `start` on.
+    fn on_retransmit(&mut self, start: TcpSeqNumber, end: TcpSeqNumber) {
+        // Karn's algorithm: an ACK could be of either.
+        if let Some((_, seq)) = self.timestamp
+            && start < seq
+            && seq <= end
+        {
             tcp_trace!("rtte: abort sampling due to retransmit");
+            self.timestamp = None;
         }
-        self.timestamp = None;
+    }
+
+    /// The remote end has received a range out of order.
+    fn on_sack(&mut self, timestamp: Instant, start: TcpSeqNumber, end: TcpSeqNumber) {
+        if let Some((_, seq)) = self.timestamp
+            && start < seq
+            && seq <= end
+        {
+            self.on_ack(timestamp, seq);
+        }
     }
 }
 
@@ -296,6 +343,19 @@ enum Timer {
     Close {
         expires_at: Instant,
     },
+}
+
+/// A tail loss probe (RFC 8985, section 7): when several segments are under way, there
+/// should be an ACK soon. If there is none, the last segment is sent again, so that the
+/// remote end tells what it has. Once, until more is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+enum TailProbe {
+    None,
+    /// The retransmit timer is set for it.
+    Scheduled,
+    Pending,
+    Sent,
 }
 
 const ACK_DELAY_DEFAULT: Duration = Duration::from_millis(10);
@@ -524,6 +584,12 @@ pub struct Socket<'a> {
     local_rx_dup_acks: u8,
     /// If a fast retransmit needs to occur
     pending_fast_retransmit: bool,
+    /// Whether the loss of the last segment is probed for
+    tail_probe: TailProbe,
+    /// What the remote end has received out of order.
+    remote_sacked: Scoreboard,
+    /// If a loss is being mended
+    recovery: Option<Recovery>,
 
     /// Duration for Delayed ACK. If None no ACKs will be delayed.
     ack_delay: Option<Duration>,
@@ -635,6 +701,9 @@ impl<'a> Socket<'a> {
             local_rx_last_seq: None,
             local_rx_dup_acks: 0,
             pending_fast_retransmit: false,
+            tail_probe: TailProbe::None,
+            remote_sacked: Scoreboard::default(),
+            recovery: None,
             ack_delay: Some(ACK_DELAY_DEFAULT),
             ack_delay_timer: AckDelayTimer::Idle,
             challenge_ack_timer: Instant::from_secs(0),
@@ -985,6 +1054,10 @@ impl<'a> Socket<'a> {
         self.timer = Timer::new();
         self.rtte = RttEstimator::default();
         self.assembler = Assembler::new();
+        self.remote_sacked.clear();
+        self.recovery = None;
+        self.pending_fast_retransmit = false;
+        self.tail_probe = TailProbe::None;
         self.tx_buffer.clear();
         self.rx_buffer.clear();
         self.rx_fin_received = false;
@@ -1526,10 +1599,104 @@ impl<'a> Socket<'a> {
         self.remote_last_seq - self.local_seq_no
     }
 
+    /// The sequence number behind everything that was ever sent.
+    fn highest_sent(&self) -> TcpSeqNumber {
+        match self.recovery {
+            Some(recovery) => recovery.end.max(self.remote_last_seq),
+            None => self.remote_last_seq,
+        }
+    }
+
+    /// Note what the remote end has received out of order. Returns whether that is news.
+    fn process_sack_ranges(&mut self, now: Instant, ack: TcpSeqNumber, repr: &TcpRepr) -> bool {
+        if self.remote_sacked.is_empty() && repr.sack_ranges[0].is_none() {
+            return false;
+        }
+        self.remote_sacked.acknowledge(ack);
+        let highest_sent = self.highest_sent();
+        let mut is_news = false;
+        for (start, end) in repr.sack_ranges.into_iter().flatten() {
+            let (start, end) = (TcpSeqNumber(start as i32), TcpSeqNumber(end as i32));
+            if ack < start && start < end && end <= highest_sent {
+                self.rtte.on_sack(now, start, end);
+                is_news |= self.remote_sacked.insert(start, end);
+            } else if start < end && end <= ack {
+                self.rtte.spurious = true;
+            }
+        }
+        is_news
+    }
+
+    /// Whether a duplicate ACK tells of a loss.
+    fn tells_of_loss(&self) -> bool {
+        // As RFC 5827: fewer than three, if so little is under way that there cannot be three.
+        let threshold = match self.flight_size().div_ceil(self.remote_mss) {
+            2 => 1,
+            3 => 2,
+            _ => 3,
+        };
+        // What was received lies so far behind that it has not just overtaken the rest.
+        let far = self.local_seq_no + 3 * self.remote_mss;
+        self.local_rx_dup_acks >= threshold
+            || self.remote_sacked.highest().is_some_and(|it| it > far)
+    }
+
+    /// When the loss of the last segment is to be probed for.
+    fn probe_timeout(&self) -> Option<Duration> {
+        // The ACK of a single one may be delayed.
+        let can_probe = self.flight_size() > self.remote_mss
+            && self.tail_probe < TailProbe::Pending
+            && self.remote_has_sack
+            && self.recovery.is_none();
+        if !can_probe {
+            return None;
+        }
+        let timeout = self.rtte.retransmission_timeout();
+        let probe = self.rtte.probe_timeout();
+        probe.filter(|&probe| probe < timeout)
+    }
+
+    /// Start the retransmit timer anew. It fires early for a tail loss probe.
+    fn start_retransmit_timer(&mut self, now: Instant) {
+        let probe = self.probe_timeout();
+        if probe.is_some() {
+            self.tail_probe = TailProbe::Scheduled;
+        }
+        let timeout = self.rtte.retransmission_timeout();
+        self.timer.set_for_retransmit(now, probe.unwrap_or(timeout));
+    }
+
+    /// The next range that is taken for lost, as an offset into the transmit buffer and a size.
+    fn lost_segment(&mut self) -> Option<(usize, usize)> {
+        let recovery = self.recovery.as_mut()?;
+        let una = self.local_seq_no;
+        if recovery.from_rto {
+            return None;
+        }
+        let Some(highest) = self.remote_sacked.highest() else {
+            // All that is known is where the first hole begins.
+            return (recovery.resent <= una && !self.tx_buffer.is_empty())
+                .then_some((0, self.remote_mss));
+        };
+        // What was sent after the first hole was filled has arrived, and that has not: it was lost
+        // again.
+        if highest >= recovery.since + 3 * self.remote_mss {
+            recovery.resent = una;
+            recovery.since = self.remote_last_seq;
+        }
+        let start = self.remote_sacked.skip(recovery.resent.max(una));
+        (start < highest).then(|| (start - una, self.remote_sacked.gap(start)))
+    }
+
     fn cwnd_remaining(&self) -> usize {
         self.congestion_controller
             .inner()
             .window()
+            // Limited Transmit (RFC 3042), so that there are enough duplicate ACKs.
+            .saturating_add(match self.recovery {
+                Some(recovery) if !recovery.from_rto => 0,
+                _ => self.local_rx_dup_acks.min(2) as usize * self.remote_mss,
+            })
             .saturating_sub(self.flight_size())
     }
 
@@ -2225,15 +2392,17 @@ impl<'a> Socket<'a> {
             // TODO: When flow control is implemented,
             // refractor the following block within that implementation
 
+            let is_news = self.process_sack_ranges(cx.now(), ack_number, repr);
+
             match self.local_rx_last_ack {
                 // Duplicate ACK if payload empty and ACK doesn't move send window ->
                 // Increment duplicate ACK count, notify congestion controller and
-                // set for retransmit if we just received the third duplicate ACK
+                // set for retransmit if we just received the third duplicate ACK.
+                // One that tells of more that was received is one in any case (RFC 6675).
                 Some(last_rx_ack)
-                    if repr.payload.is_empty()
-                        && last_rx_ack == ack_number
+                    if last_rx_ack == ack_number
                         && ack_number < self.remote_last_seq
-                        && !is_window_update =>
+                        && (is_news || repr.payload.is_empty() && !is_window_update) =>
                 {
                     // Increment duplicate ACK count
                     self.local_rx_dup_acks = self.local_rx_dup_acks.saturating_add(1);
@@ -2249,7 +2418,9 @@ impl<'a> Socket<'a> {
                         }
                     );
 
-                    if self.local_rx_dup_acks == 3 {
+                    if self.recovery.is_some_and(|it| !it.from_rto || !is_news) {
+                        self.pending_fast_retransmit |= self.lost_segment().is_some();
+                    } else if self.tells_of_loss() {
                         self.timer.set_for_fast_retransmit();
                         net_debug!("started fast retransmit");
                     }
@@ -2296,6 +2467,19 @@ impl<'a> Socket<'a> {
             if self.remote_last_seq < self.local_seq_no {
                 self.remote_last_seq = self.local_seq_no
             }
+            self.remote_last_seq = self.remote_sacked.skip(self.remote_last_seq);
+
+            if let Some(recovery) = self.recovery {
+                if ack_len > 0 && recovery.from_rto {
+                    self.rtte.on_progress();
+                }
+                if ack_number >= recovery.end {
+                    self.recovery = None;
+                } else if ack_len > 0 && !recovery.from_rto {
+                    // A partial ACK: what follows it is lost as well (RFC 6582).
+                    self.pending_fast_retransmit = self.lost_segment().is_some();
+                }
+            }
         }
 
         // update last remote tsval
@@ -2306,13 +2490,15 @@ impl<'a> Socket<'a> {
         // update timers.
         match self.timer {
             Timer::Retransmit { .. } | Timer::FastRetransmit => {
+                if ack_len > 0 {
+                    self.tail_probe = TailProbe::None;
+                }
                 if ack_all {
                     // RFC 6298: (5.2) ACK of all outstanding data turn off the retransmit timer.
                     self.timer.set_for_idle(cx.now(), self.keep_alive);
                 } else if ack_len > 0 {
                     // (5.3) ACK of new data in ESTABLISHED state restart the retransmit timer.
-                    let rto = self.rtte.retransmission_timeout();
-                    self.timer.set_for_retransmit(cx.now(), rto);
+                    self.start_retransmit_timer(cx.now());
                 }
             }
             Timer::Idle { .. } => {
@@ -2431,7 +2617,9 @@ impl<'a> Socket<'a> {
 
     fn seq_to_transmit(&self, cx: &mut Context) -> bool {
         // Fast retransmits should always send, even if later congestion checks would disallow
-        if self.pending_fast_retransmit && !self.tx_buffer.is_empty() {
+        if (self.pending_fast_retransmit || self.tail_probe == TailProbe::Pending)
+            && !self.tx_buffer.is_empty()
+        {
             return true;
         }
 
@@ -2547,11 +2735,9 @@ impl<'a> Socket<'a> {
     /// <https://elixir.bootlin.com/linux/v6.9.9/source/net/ipv4/tcp.c#L1472>.
     fn window_to_update(&self) -> bool {
         match self.state {
-            State::SynSent
-            | State::SynReceived
-            | State::Established
-            | State::FinWait1
-            | State::FinWait2 => {
+            // Not before the handshake is done: that would be another SYN|ACK, whose
+            // window is not scaled either.
+            State::Established | State::FinWait1 | State::FinWait2 => {
                 let new_win = self.scaled_window();
                 if let Some(last_win) = self.last_scaled_window() {
                     new_win > 0 && new_win / 2 >= last_win
@@ -2605,7 +2791,10 @@ impl<'a> Socket<'a> {
             net_debug!("timeout exceeded");
             self.set_state(State::Closed);
         } else if self.timer.should_retransmit(cx.now()) {
-            if let Timer::Retransmit { .. } = self.timer {
+            if self.timer.is_retransmit() && self.tail_probe == TailProbe::Scheduled {
+                net_debug!("probing for the loss of the last segment");
+                self.tail_probe = TailProbe::Pending;
+            } else if let Timer::Retransmit { .. } = self.timer {
                 // If a retransmit timer expired, we should resend data starting at the last ACK.
                 net_debug!("retransmitting after rto");
 
@@ -2617,8 +2806,26 @@ impl<'a> Socket<'a> {
 
                 // Rewind "last sequence number sent", as if we never
                 // had sent them. This will cause all data in the queue
-                // to be sent again.
+                // to be sent again, but for what is known to be received.
+                let end = self.highest_sent();
+                self.rtte.on_retransmit(self.local_seq_no, end);
                 self.remote_last_seq = self.local_seq_no;
+                self.pending_fast_retransmit = false;
+                self.tail_probe = TailProbe::None;
+                if let Some(recovery) = self.recovery
+                    && recovery.from_rto
+                    && recovery.resent == self.local_seq_no
+                {
+                    // Again, and nothing was acknowledged in between: perhaps the remote end has
+                    // thrown away what it had received (RFC 2018, section 8).
+                    self.remote_sacked.clear();
+                }
+                self.recovery = Some(Recovery {
+                    end,
+                    resent: self.local_seq_no,
+                    since: end,
+                    from_rto: true,
+                });
 
                 // Inform RTTE, so that it can can handle RTO backoff
                 self.rtte.on_rto();
@@ -2632,6 +2839,12 @@ impl<'a> Socket<'a> {
                     .inner_mut()
                     .on_loss(cx.now(), in_flight);
 
+                self.recovery = Some(Recovery {
+                    end: self.highest_sent(),
+                    resent: self.local_seq_no,
+                    since: self.highest_sent(),
+                    from_rto: false,
+                });
                 self.pending_fast_retransmit = true;
             }
 
@@ -2640,9 +2853,10 @@ impl<'a> Socket<'a> {
             // infinite polling loop where `poll_at` returns `Now` but `dispatch`
             // can't actually do anything.
             self.timer.set_for_idle(cx.now(), self.keep_alive);
-
-            // Inform RTTE, so that it can avoid bogus measurements.
-            self.rtte.on_retransmit();
+            if self.tail_probe == TailProbe::Pending {
+                // What comes next is the timeout.
+                self.start_retransmit_timer(cx.now());
+            }
         }
 
         #[cfg(feature = "socket-tcp-pause-synack")]
@@ -2764,14 +2978,27 @@ impl<'a> Socket<'a> {
                 let local_mss = cx.ip_mtu() - ip_repr.header_len() - TCP_HEADER_LEN;
                 let effective_mss = local_mss.min(self.remote_mss).saturating_sub(options_len);
 
-                let offset = if self.pending_fast_retransmit {
-                    let size = effective_mss.min(self.tx_buffer.len());
-                    repr.seq_number = self.local_seq_no;
-                    repr.payload = self.tx_buffer.get_allocated(0, size);
+                let lost = if mem::take(&mut self.pending_fast_retransmit) {
+                    Some(self.lost_segment().unwrap_or((0, effective_mss)))
+                } else if self.tail_probe == TailProbe::Pending {
+                    self.tail_probe = TailProbe::Sent;
+                    let end = self.flight_size().min(self.tx_buffer.len());
+                    let size = effective_mss.min(end);
+                    Some((end - size, size))
+                } else {
+                    None
+                };
+                let offset = if let Some((offset, size)) = lost {
+                    let size = effective_mss.min(size);
+                    repr.seq_number = self.local_seq_no + offset;
+                    repr.payload = self.tx_buffer.get_allocated(offset, size);
+                    let end = repr.seq_number + repr.payload.len();
+                    if let Some(recovery) = &mut self.recovery {
+                        recovery.resent = end;
+                    }
+                    self.rtte.on_retransmit(repr.seq_number, end);
 
-                    self.pending_fast_retransmit = false;
-
-                    0
+                    offset
                 } else {
                     // Right edge of window, ie the max sequence number we're allowed to send.
                     let win_right_edge = self.local_seq_no + self.remote_win_len;
@@ -2835,7 +3062,11 @@ impl<'a> Socket<'a> {
                         // the remote got lost.
                         win_limit.min(device_limit)
                     } else {
-                        win_limit.min(device_limit).min(self.cwnd_remaining())
+                        let gap = self.remote_sacked.gap(self.remote_last_seq);
+                        win_limit
+                            .min(device_limit)
+                            .min(self.cwnd_remaining())
+                            .min(gap)
                     };
 
                     let offset = self.flight_size();
@@ -2957,6 +3188,7 @@ impl<'a> Socket<'a> {
         self.remote_last_seq = self
             .remote_last_seq
             .max(repr.seq_number + repr.segment_len());
+        self.remote_last_seq = self.remote_sacked.skip(self.remote_last_seq);
         self.remote_last_ack = repr.ack_number;
         self.remote_last_win = match repr.control {
             // The one window that is not scaled.
@@ -2972,12 +3204,13 @@ impl<'a> Socket<'a> {
                 .post_transmit(cx.now(), repr.segment_len());
         }
 
-        if repr.segment_len() > 0 && !self.timer.is_retransmit() {
+        if repr.segment_len() > 0 && (!self.timer.is_retransmit() || self.probe_timeout().is_some())
+        {
             // RFC 6298 (5.1) Every time a packet containing data is sent (including a
             // retransmission), if the timer is not running, start it running
-            // so that it will expire after RTO seconds.
-            let rto = self.rtte.retransmission_timeout();
-            self.timer.set_for_retransmit(cx.now(), rto);
+            // so that it will expire after RTO seconds. A probe waits for what is sent
+            // last.
+            self.start_retransmit_timer(cx.now());
         }
 
         if self.state == State::Closed {

@@ -28,10 +28,13 @@ use crate::{
 
 // --- The wire
 
-/// Both directions.
+/// Both directions: frames, and when each arrives.
 #[derive(Debug)]
 struct Wire {
-    frames: [VecDeque<Vec<u8>>; 2],
+    frames: [VecDeque<(u64, Vec<u8>)>; 2],
+    /// How long each is on its way, in microseconds.
+    delay: u64,
+    now: u64,
     /// How many frames each side may send until it has room no more.
     room: [usize; 2],
     /// Of 100 frames so many are lost, sent twice, or overtake the one before.
@@ -58,6 +61,8 @@ impl Wire {
     fn new(seed: u64) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Self {
             frames: Default::default(),
+            delay: 0,
+            now: 0,
             room: [usize::MAX; 2],
             loss: 0,
             double: 0,
@@ -74,10 +79,11 @@ impl Wire {
         if self.random.percent(self.loss) {
             return;
         }
+        let arrives = self.now + self.delay;
         if self.random.percent(self.double) {
-            self.frames[to].push_back(frame.clone());
+            self.frames[to].push_back((arrives, frame.clone()));
         }
-        self.frames[to].push_back(frame);
+        self.frames[to].push_back((arrives, frame));
         let count = self.frames[to].len();
         if count > 1 && self.random.percent(self.swap) {
             self.frames[to].swap(count - 1, count - 2);
@@ -113,7 +119,9 @@ impl Link for End {
     }
 
     fn receive(&mut self) -> Option<Vec<u8>> {
-        self.wire.borrow_mut().frames[self.side].pop_front()
+        let mut wire = self.wire.borrow_mut();
+        let now = wire.now;
+        wire.frames[self.side].pop_front_if(|(arrives, _)| *arrives <= now).map(|(_, frame)| frame)
     }
 
     fn release(&mut self, _: Vec<u8>) {}
@@ -240,6 +248,7 @@ impl Pair {
     /// Both do what there is to do at this moment.
     pub(super) fn settle(&mut self) {
         let mut woken = Woken::new();
+        self.wire.borrow_mut().now = self.now;
         for _ in 0..100_000 {
             for stack in &mut self.stacks {
                 stack.receive(self.now);
@@ -248,7 +257,11 @@ impl Pair {
                 woken.wake();
             }
             let wire = self.wire.borrow();
-            if [A, B].iter().all(|&side| wire.frames[side].is_empty() || wire.room[side] == 0) {
+            let rests = |side: usize| match wire.frames[side].front() {
+                Some(&(arrives, _)) => arrives > self.now || wire.room[side] == 0,
+                None => true,
+            };
+            if rests(A) && rests(B) {
                 return;
             }
         }
@@ -264,7 +277,10 @@ impl Pair {
                 return true;
             }
             self.settle();
-            let next = self.stacks.iter().filter_map(Stack::next_deadline).min();
+            let arrivals =
+                self.wire.borrow().frames.each_ref().map(|frames| Some(frames.front()?.0));
+            let deadlines = self.stacks.iter().map(Stack::next_deadline);
+            let next = deadlines.chain(arrivals).flatten().min();
             let next = next.unwrap_or(u64::MAX).max(self.now + 1);
             if next > end {
                 self.now = end;
@@ -306,8 +322,14 @@ impl Pair {
 
     /// A connection from `A` to `B`.
     fn established(&mut self, to: IpAddress) -> (Connection, Connection) {
-        let listener = self.listen(B, 80, 8);
-        let ours = self.connect(A, to, 80);
+        self.established_with(to, TcpOptions::default())
+    }
+
+    /// The same with these options at both ends.
+    fn established_with(&mut self, to: IpAddress, options: TcpOptions) -> (Connection, Connection) {
+        let listener = self.stacks[B].listen(at_port(80), 8, options).unwrap();
+        let to = IpEndpoint::new(to, 80);
+        let ours = self.stacks[A].connect(self.now, to, options).unwrap();
         let mut theirs = None;
         assert!(self.run(60 * SECOND, |this| {
             theirs = theirs.take().or_else(|| this.accept(B, &listener));
@@ -738,6 +760,31 @@ fn losses_doubles_and_swaps_do_no_harm() {
     }
 }
 
+/// How long a megabyte takes at most, in seconds, by how many frames of 100 are lost in both directions. Without
+/// selective acknowledgements at the sending side, smoltcp took 47 s where 5 are lost; where 20 are, it gave up.
+#[test]
+fn megabyte_arrives_soon_whatever_is_lost() {
+    for (loss, limit) in [(0, 1), (1, 2), (5, 6), (20, 200)] {
+        for seed in 110..114 {
+            let mut pair = Pair::new(seed);
+            let options = TcpOptions {
+                receive_buffer: 65_535,
+                transmit_buffer: 65_535,
+                ..TcpOptions::default()
+            };
+            let (ours, theirs) = pair.established_with(ipv4(B), options);
+            {
+                let mut wire = pair.wire.borrow_mut();
+                (wire.loss, wire.double, wire.swap) = (loss, loss.min(1), loss.min(2));
+                wire.delay = 500;
+            }
+            let (bytes, begin) = (pattern(1 << 20, seed), pair.now);
+            pair.exchange([&ours, &theirs], [&bytes, &[]], limit * SECOND);
+            println!("loss {loss} %, seed {seed}: {} ms", (pair.now - begin) / 1000);
+        }
+    }
+}
+
 #[test]
 fn card_that_cuts_segments_gets_few_long_frames() {
     let mut pair = Pair::with_offload(120, true);
@@ -853,7 +900,8 @@ fn impossible_datagrams_are_refused() {
 /// A server that offers 10.0.0.`host` and says that `router` is the router. Answers what it finds on the
 /// wire.
 fn serve_dhcp(pair: &mut Pair, host: u8, router: Ipv4Address) {
-    let questions: Vec<_> = pair.wire.borrow_mut().frames[B].drain(..).collect();
+    let questions: Vec<_> =
+        pair.wire.borrow_mut().frames[B].drain(..).map(|(_, frame)| frame).collect();
     for question in questions {
         let frame = EthernetFrame::new_checked(&question[..]).unwrap();
         if frame.ethertype() != EthernetProtocol::Ipv4 {
@@ -902,7 +950,7 @@ fn serve_dhcp(pair: &mut Pair, host: u8, router: Ipv4Address) {
             answer.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap();
         };
         udp.emit(&mut packet, &addresses.0, &addresses.1, answer.buffer_len(), fill, &checksums);
-        pair.wire.borrow_mut().frames[A].push_back(bytes);
+        pair.wire.borrow_mut().frames[A].push_back((0, bytes));
     }
 }
 
@@ -1010,7 +1058,7 @@ impl Victim {
     fn hit(&mut self, frame: Vec<u8>, passed: u64) {
         let pair = &mut self.pair;
         pair.wire.borrow_mut().frames = Default::default();
-        pair.wire.borrow_mut().frames[A].push_back(frame);
+        pair.wire.borrow_mut().frames[A].push_back((0, frame));
         pair.wire.borrow_mut().log.clear();
         pair.now += passed;
         let mut woken = Woken::new();

@@ -162,7 +162,7 @@ fn closing_after_a_long_silence_says_fin() {
         machine.pass(minutes * 60 * SECOND);
         machine.segments();
         machine.close(connection);
-        machine.pass(SECOND / 2);
+        machine.pass(SECOND / 10);
         assert_eq!(controls(&machine.segments()), [Fin]);
     }
 }
@@ -238,12 +238,12 @@ fn assert_lost_answer_is_repeated(options: TcpOptions, length: usize, set_again:
     let first = said[0].clone();
     let again = said.iter().find(|it| it.number == first.number && it.at > first.at);
     let again = again.unwrap_or_else(|| panic!("{length} bytes are not repeated: {options:?}"));
-    assert!(again.at - first.at >= SECOND / 2, "it could still be under way");
+    assert!(again.at - first.at >= SECOND / 10, "it could still be under way");
     assert_eq!(again.data[..], answer[..again.data.len()]);
 }
 
 #[test]
-fn lost_answer_is_repeated_after_a_second_whatever_the_options() {
+fn lost_answer_is_repeated_soon_whatever_the_options() {
     let limits = [None, Some(Duration::from_secs(20)), Some(Duration::from_secs(60))];
     for (keep_alive, timeout) in limits.into_iter().flat_map(|it| limits.map(|other| (it, other))) {
         for no_delay in [false, true] {
@@ -274,7 +274,7 @@ fn connection_that_waits_to_be_accepted_for_a_minute_is_still_there() {
 }
 
 #[test]
-fn peer_that_never_acknowledges_is_given_up_after_two_minutes() {
+fn peer_that_never_acknowledges_is_given_up_after_a_quarter_of_an_hour() {
     for length in [6, 5000] {
         let mut machine = Machine::new();
         let (connection, mut peer) = machine.accepted(TcpOptions::default());
@@ -283,7 +283,7 @@ fn peer_that_never_acknowledges_is_given_up_after_two_minutes() {
         peer.say(&mut machine, Psh, b"GET");
         machine.read(&connection, &mut Vec::new()).unwrap();
         assert_eq!(machine.write(&connection, &pattern(length, 6)), Ok(length));
-        machine.pass(100 * SECOND);
+        machine.pass(850 * SECOND);
         assert_eq!(machine.read(&connection, &mut Vec::new()), Ok(false), "too early");
         let (woken, waker) = counted();
         let read = |machine: &mut Machine| {
