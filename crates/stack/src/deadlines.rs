@@ -10,6 +10,8 @@ use core::{pin::Pin, ptr::NonNull};
 
 use wakeful_timer::{Node, Wheel, coarse};
 
+use crate::places::try_box;
+
 /// Deadlines of endpoints by their number, in microseconds.
 pub(crate) struct Deadlines {
     // Invariant: a node is in no wheel but this one, and nodes are dropped by `drop` alone, which takes them
@@ -31,14 +33,25 @@ impl Deadlines {
         Self { wheel: Box::pin(Wheel::new()), nodes: Vec::new(), planned: u64::MAX, earlier: false }
     }
 
+    /// Whether there is memory for the deadline of an endpoint.
+    #[must_use]
+    pub(crate) fn reserve(&mut self, endpoint: u32) -> bool {
+        while self.nodes.len() <= endpoint as usize {
+            let node = match self.nodes.try_reserve(1) {
+                Ok(()) => try_box(Node::new()),
+                Err(_) => None,
+            };
+            let Some(node) = node else { return false };
+            self.nodes.push(node);
+        }
+        true
+    }
+
     /// Asks for the endpoint's turn at `deadline`, or up to an eighth later, so that many share a moment.
-    /// An earlier deadline that it has stays: its turn will then ask again.
+    /// An earlier deadline that it has stays: its turn will then ask again. After [`reserve`](Self::reserve).
     #[inline]
     pub(crate) fn set(&mut self, now: u64, endpoint: u32, deadline: u64) {
-        while self.nodes.len() <= endpoint as usize {
-            self.nodes.push(Box::new(Node::new()));
-        }
-        let node = &self.nodes[endpoint as usize];
+        let Some(node) = self.nodes.get(endpoint as usize) else { return };
         if node.is_linked() {
             if node.deadline() <= deadline {
                 return;

@@ -36,15 +36,18 @@ impl<L: Link> Stack<L> {
         if self.dhcp.is_some() {
             return;
         }
-        let endpoint = self.add(Endpoint::new(Kind::Dhcp, Single::new(Socket::new())));
+        // Nobody has asked for memory before this at boot.
+        let single = Single::new(Socket::new());
+        let endpoint = single.and_then(|single| self.add(Endpoint::new(Kind::Dhcp, single)));
+        let Some(endpoint) = endpoint else { return };
         self.dhcp = Some(Client { endpoint, given: None });
         self.serve(now, endpoint);
     }
 
     /// Takes what a server has said.
-    pub(crate) fn follow_dhcp(&mut self, _now: u64) {
+    pub(crate) fn follow_dhcp(&mut self, now: u64) {
         let Some(client) = &self.dhcp else { return };
-        let Some(endpoint) = self.endpoints.get_mut(client.endpoint as usize) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(client.endpoint) else { return };
         let (address, router, servers) = match endpoint.single.socket::<Socket<'_>>().poll() {
             None => return,
             Some(Event::Deconfigured) => (None, None, Vec::new()),
@@ -57,7 +60,7 @@ impl<L: Link> Stack<L> {
         let router = router.filter(|&router| IpAddress::Ipv4(router).is_unicast());
         self.news = client.given != address || self.gateway() != router;
         let old = self.dhcp.as_mut().and_then(|client| mem::replace(&mut client.given, address));
-        self.replace_ipv4(old, address, router);
+        self.replace_ipv4(now, old, address, router);
         if !servers.is_empty() {
             self.offer_name_servers(&servers);
         }

@@ -10,7 +10,7 @@ use smoltcp::{
 
 use crate::{
     Error, Link, Stack,
-    endpoint::{Endpoint, Kind},
+    endpoint::{Endpoint, Kind, wait_in},
     rings::Single,
 };
 
@@ -30,31 +30,34 @@ pub(crate) struct Resolver {
 pub struct Lookup(QueryHandle);
 
 impl<L: Link> Stack<L> {
-    fn resolver(&mut self) -> &mut Resolver {
+    /// `None` if there is no memory.
+    fn resolver(&mut self) -> Option<&mut Resolver> {
         if self.dns.is_none() {
-            let socket = Socket::new(&[], Vec::new());
-            let endpoint = self.add(Endpoint::new(Kind::Dns, Single::new(socket)));
+            let single = Single::new(Socket::new(&[], Vec::new()))?;
+            let endpoint = self.add(Endpoint::new(Kind::Dns, single))?;
             self.dns =
                 Some(Resolver { endpoint, servers: Vec::new(), given: false, waiters: Vec::new() });
         }
-        self.dns.as_mut().expect("there is one now")
+        self.dns.as_mut()
     }
 
     /// Asks these servers from now on, as many of them as smoltcp takes, and none that a DHCP server names.
     pub fn set_name_servers(&mut self, servers: &[IpAddress]) {
         self.offer_name_servers(servers);
-        self.resolver().given = true;
+        if let Some(resolver) = self.resolver() {
+            resolver.given = true;
+        }
     }
 
     /// Asks these servers from now on, unless others were given.
     pub(crate) fn offer_name_servers(&mut self, servers: &[IpAddress]) {
-        let resolver = self.resolver();
+        let Some(resolver) = self.resolver() else { return };
         if resolver.given {
             return;
         }
         resolver.servers = servers.to_vec();
         let endpoint = resolver.endpoint;
-        if let Some(endpoint) = self.endpoints.get_mut(endpoint as usize) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.single.socket::<Socket<'_>>().update_servers(servers);
         }
     }
@@ -70,12 +73,12 @@ impl<L: Link> Stack<L> {
     ///
     /// [`Error::NoNameServer`], [`Error::InvalidName`].
     pub fn start_lookup(&mut self, now: u64, name: &str, ipv6: bool) -> Result<Lookup, Error> {
-        let resolver = self.resolver();
+        let resolver = self.resolver().ok_or(Error::OutOfMemory)?;
         if resolver.servers.is_empty() {
             return Err(Error::NoNameServer);
         }
         let number = resolver.endpoint;
-        let endpoint = self.endpoints.get_mut(number as usize).ok_or(Error::NoNameServer)?;
+        let endpoint = self.endpoints.get_mut(number).ok_or(Error::NoNameServer)?;
         let kind = match ipv6 {
             #[cfg(feature = "ipv6")]
             true => DnsQueryType::Aaaa,
@@ -104,7 +107,7 @@ impl<L: Link> Stack<L> {
         waker: &Waker,
     ) -> Poll<Result<Vec<IpAddress>, Error>> {
         let Some(resolver) = &mut self.dns else { return Poll::Ready(Err(Error::NoNameServer)) };
-        let Some(endpoint) = self.endpoints.get_mut(resolver.endpoint as usize) else {
+        let Some(endpoint) = self.endpoints.get_mut(resolver.endpoint) else {
             return Poll::Ready(Err(Error::NoNameServer));
         };
         match endpoint.single.socket::<Socket<'_>>().get_query_result(lookup.0) {
@@ -112,9 +115,7 @@ impl<L: Link> Stack<L> {
             Ok(addresses) => Poll::Ready(Ok(addresses.to_vec())),
             Err(GetQueryResultError::Failed) => Poll::Ready(Err(Error::NoSuchName)),
             Err(GetQueryResultError::Pending) => {
-                if !resolver.waiters.iter().any(|waiter| waiter.will_wake(waker)) {
-                    resolver.waiters.push(waker.clone());
-                }
+                wait_in(&mut resolver.waiters, waker);
                 Poll::Pending
             }
         }
@@ -123,7 +124,7 @@ impl<L: Link> Stack<L> {
     /// Forgets a question that has not been answered.
     pub fn end_lookup(&mut self, lookup: Lookup) {
         let Some(resolver) = &self.dns else { return };
-        if let Some(endpoint) = self.endpoints.get_mut(resolver.endpoint as usize) {
+        if let Some(endpoint) = self.endpoints.get_mut(resolver.endpoint) {
             endpoint.single.socket::<Socket<'_>>().cancel_query(lookup.0);
         }
     }

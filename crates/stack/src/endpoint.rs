@@ -1,5 +1,6 @@
 //! What smoltcp is given when something is to be done: one socket, and whom it concerns.
 
+use alloc::vec::Vec;
 use core::task::Waker;
 
 use crate::{classify::Flow, link::Expected, rings::Single};
@@ -83,5 +84,18 @@ pub(crate) fn keep(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
     match place {
         Some(kept) if kept.will_wake(waker) => None,
         _ => place.replace(waker.clone()),
+    }
+}
+
+/// Keeps `waker` in a list of those who wait for the same.
+pub(crate) fn wait_in(waiters: &mut Vec<Waker>, waker: &Waker) {
+    if waiters.iter().any(|waiter| waiter.will_wake(waker)) {
+        return;
+    }
+    if waiters.try_reserve(1).is_ok() {
+        waiters.push(waker.clone());
+    } else {
+        // Without memory it has to ask again and again.
+        waker.wake_by_ref();
     }
 }

@@ -6,27 +6,25 @@
 //! brings it back. What has no place in it is lost for that connection: the scale of the window, and selective
 //! acknowledgements.
 
-use core::hash::{BuildHasher, Hash, Hasher};
+use core::hash::{Hash, Hasher};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
-use slab::Slab;
 use smoltcp::{
     socket::tcp::Handshake,
     wire::{EthernetAddress, TcpControl, TcpRepr, TcpSeqNumber},
 };
 
-use crate::classify::Flow;
+use crate::{
+    classify::Flow,
+    flows::{Flows, Who},
+    places::Places,
+};
 
 /// How long an answer waits for its acknowledgement until it is repeated, in microseconds.
 const REPEAT: u64 = 3_000_000;
 
 /// How often it is repeated. Linux does it five times (`net.ipv4.tcp_synack_retries`).
 const REPEATS: u8 = 5;
-
-/// How many places are kept when nobody has one.
-const FEW: usize = 64;
 
 /// How long a cookie is good: one such time, or two, in microseconds.
 const COOKIE: u64 = 64_000_000;
@@ -53,11 +51,9 @@ struct Place {
     behind: Option<u32>,
 }
 
-/// All of them.
+/// All of them. Whose they are is in the [`Flows`].
 pub(crate) struct Handshakes {
-    places: Slab<Place>,
-    table: HashTable<(Flow, u32)>,
-    hasher: FixedState,
+    places: Places<Place>,
     /// Who is due first, and last. All wait equally long, so that whoever begins to wait is the last.
     first: Option<u32>,
     last: Option<u32>,
@@ -77,17 +73,8 @@ pub(crate) enum Due {
 }
 
 impl Handshakes {
-    pub(crate) fn new(limit: usize, hasher: FixedState, keys: [u64; 2]) -> Self {
-        Self {
-            places: Slab::new(),
-            table: HashTable::new(),
-            hasher,
-            first: None,
-            last: None,
-            limit,
-            keys,
-            cookies_until: 0,
-        }
+    pub(crate) fn new(limit: usize, keys: [u64; 2]) -> Self {
+        Self { places: Places::new(), first: None, last: None, limit, keys, cookies_until: 0 }
     }
 
     /// How many are under way.
@@ -95,30 +82,14 @@ impl Handshakes {
         self.places.len()
     }
 
-    fn number(&self, flow: &Flow) -> Option<u32> {
-        if self.places.is_empty() {
-            return None;
-        }
-        let hash = self.hasher.hash_one(flow);
-        self.table.find(hash, |(key, _)| key == flow).map(|&(_, number)| number)
+    pub(crate) fn get(&self, number: u32) -> Option<Begun> {
+        Some(self.places.get(number)?.begun)
     }
 
-    pub(crate) fn find(&self, flow: &Flow) -> Option<Begun> {
-        Some(self.places.get(self.number(flow)? as usize)?.begun)
-    }
-
-    /// Whether a segment with these ends may be what a handshake waits for.
+    /// Whether an acknowledgement of nobody's may bring a cookie back.
     #[inline]
-    pub(crate) fn may_end(&self, now: u64, flow: &Flow) -> bool {
-        now < self.cookies_until || self.number(flow).is_some()
-    }
-
-    /// The peer takes its SYN back.
-    pub(crate) fn reset(&mut self, flow: &Flow, number: TcpSeqNumber) {
-        let is_next = |begun: Begun| number == begun.handshake.remote_seq + 1;
-        if self.find(flow).is_some_and(is_next) {
-            self.end(flow);
-        }
+    pub(crate) fn has_cookies(&self, now: u64) -> bool {
+        now < self.cookies_until
     }
 
     /// Begins one for a SYN. Says what to answer: with a cookie and without a record if there are too many, or
@@ -126,6 +97,7 @@ impl Handshakes {
     pub(crate) fn begin(
         &mut self,
         now: u64,
+        flows: &mut Flows,
         flow: Flow,
         from: EthernetAddress,
         syn: &TcpRepr<'_>,
@@ -142,17 +114,14 @@ impl Handshakes {
             window_scale: syn.window_scale,
             sack_permitted: syn.sack_permitted,
         };
-        let hasher = &self.hasher;
-        let has_place = self.places.len() < self.limit
-            && self.table.try_reserve(1, |(flow, _)| hasher.hash_one(flow)).is_ok();
-        if has_place {
+        if self.places.len() < self.limit && flows.reserve() {
             let begun = Begun { handshake, from, repeats: 0 };
             let place = Place { flow, begun, due: now + REPEAT, before: None, behind: None };
-            let number = self.places.insert(place) as u32;
-            let hash = hasher.hash_one(flow);
-            self.table.insert_unique(hash, (flow, number), |(flow, _)| hasher.hash_one(flow));
-            self.put_last(number);
-            return handshake;
+            if let Some(number) = self.places.insert(place) {
+                flows.insert(flow, Who::Handshake(number));
+                self.put_last(number);
+                return handshake;
+            }
         }
         self.cookies_until = now + 2 * COOKIE;
         let size = syn.max_seg_size.unwrap_or(SIZES[0]);
@@ -165,23 +134,22 @@ impl Handshakes {
         handshake
     }
 
-    /// The handshake that this acknowledgement ends; it is kept until [`end`](Self::end).
+    /// The handshake that this acknowledgement ends, whether it has a record or was all in a cookie. It is kept
+    /// until [`end`](Self::end).
     pub(crate) fn acknowledged(
         &self,
         now: u64,
         flow: &Flow,
+        number: Option<u32>,
         segment: &TcpRepr<'_>,
     ) -> Option<Handshake> {
         let acknowledged = segment.ack_number?;
         if !matches!(segment.control, TcpControl::None | TcpControl::Psh | TcpControl::Fin) {
             return None;
         }
-        if let Some(Begun { handshake, .. }) = self.find(flow) {
-            let is_next = acknowledged == handshake.local_seq + 1;
-            return is_next.then_some(handshake);
-        }
-        if now >= self.cookies_until {
-            return None;
+        if let Some(number) = number {
+            let handshake = self.get(number)?.handshake;
+            return (acknowledged == handshake.local_seq + 1).then_some(handshake);
         }
         let cookie = (acknowledged - 1).0.cast_unsigned();
         let number = (segment.seq_number - 1).0.cast_unsigned();
@@ -203,35 +171,36 @@ impl Handshakes {
             })
     }
 
-    /// Forgets one.
-    pub(crate) fn end(&mut self, flow: &Flow) {
-        if let Some(number) = self.number(flow) {
-            self.remove(number);
+    /// Forgets one, with its ends if it still has them.
+    pub(crate) fn end(&mut self, flows: &mut Flows, number: u32) {
+        self.take_out(number);
+        if let Some(place) = self.places.remove(number) {
+            flows.remove(&place.flow, Who::Handshake(number));
         }
     }
 
     /// Forgets those with a port.
-    pub(crate) fn end_port(&mut self, port: u16) {
+    pub(crate) fn end_port(&mut self, flows: &mut Flows, port: u16) {
         let mut next = self.first;
         while let Some(number) = next
-            && let Some(place) = self.places.get(number as usize)
+            && let Some(place) = self.places.get(number)
         {
             next = place.behind;
             if place.flow.local.port == port {
-                self.remove(number);
+                self.end(flows, number);
             }
         }
     }
 
     /// The next whose time has come.
-    pub(crate) fn due(&mut self, now: u64) -> Option<Due> {
+    pub(crate) fn due(&mut self, now: u64, flows: &mut Flows) -> Option<Due> {
         let number = self.first?;
-        let place = self.places.get_mut(number as usize)?;
+        let place = self.places.get_mut(number)?;
         if place.due > now {
             return None;
         }
         if place.begun.repeats == REPEATS {
-            self.remove(number);
+            self.end(flows, number);
             return Some(Due::GivenUp);
         }
         place.begun.repeats += 1;
@@ -244,41 +213,28 @@ impl Handshakes {
 
     /// When to ask for [`due`](Self::due) next.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        Some(self.places.get(self.first? as usize)?.due)
-    }
-
-    fn remove(&mut self, number: u32) {
-        self.take_out(number);
-        let Some(place) = self.places.try_remove(number as usize) else { return };
-        let hash = self.hasher.hash_one(place.flow);
-        if let Ok(entry) = self.table.find_entry(hash, |&(_, other)| other == number) {
-            entry.remove();
-        }
-        if self.places.is_empty() && self.places.capacity() > FEW {
-            // The memory of a flood.
-            (self.places, self.table) = (Slab::new(), HashTable::new());
-        }
+        Some(self.places.get(self.first?)?.due)
     }
 
     fn put_last(&mut self, number: u32) {
         let last = self.last.replace(number);
-        if let Some(place) = self.places.get_mut(number as usize) {
+        if let Some(place) = self.places.get_mut(number) {
             (place.before, place.behind) = (last, None);
         }
-        match last.and_then(|last| self.places.get_mut(last as usize)) {
+        match last.and_then(|last| self.places.get_mut(last)) {
             Some(place) => place.behind = Some(number),
             None => self.first = Some(number),
         }
     }
 
     fn take_out(&mut self, number: u32) {
-        let Some(place) = self.places.get(number as usize) else { return };
+        let Some(place) = self.places.get(number) else { return };
         let (before, behind) = (place.before, place.behind);
-        match before.and_then(|before| self.places.get_mut(before as usize)) {
+        match before.and_then(|before| self.places.get_mut(before)) {
             Some(place) => place.behind = behind,
             None => self.first = behind,
         }
-        match behind.and_then(|behind| self.places.get_mut(behind as usize)) {
+        match behind.and_then(|behind| self.places.get_mut(behind)) {
             Some(place) => place.before = before,
             None => self.last = before,
         }

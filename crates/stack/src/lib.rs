@@ -42,6 +42,7 @@ mod dhcp;
 mod dns;
 mod endpoint;
 mod error;
+mod flows;
 mod handshakes;
 #[cfg(feature = "ipv6")]
 mod ipv6;
@@ -50,6 +51,7 @@ mod ipv6;
 mod ipv6;
 mod link;
 mod opening;
+mod places;
 mod rings;
 mod segment;
 mod stack;

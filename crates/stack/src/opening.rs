@@ -10,6 +10,7 @@ use crate::{
     address::header_len,
     classify::{Flow, Segment},
     endpoint::Owner,
+    flows::Who,
     handshakes::{Begun, Due},
     segment::{self, acknowledgement},
     tcp::{Connection, buffer_sizes},
@@ -30,46 +31,62 @@ impl<L: Link> Stack<L> {
     /// Does what a segment asks for that is of no connection. Not whether it asks for nothing: then it is to be
     /// refused.
     #[inline(never)]
-    pub(crate) fn open(&mut self, now: u64, flow: Flow, frame: &[u8], segment: Segment) -> bool {
-        match self.time_wait.receive(&flow, segment) {
-            Answer::Unknown | Answer::Open => {}
-            Answer::Nothing => return true,
-            Answer::Acknowledge(number, expected) => {
-                if segment::read(frame, self.link.mac(), flow).is_some() {
-                    let last_word = acknowledgement(&flow, number, expected);
-                    let to = segment::sender(frame);
-                    segment::send(&mut self.link, now, to, &flow, &last_word);
+    pub(crate) fn open(
+        &mut self,
+        now: u64,
+        flow: Flow,
+        who: Option<Who>,
+        frame: &[u8],
+        segment: Segment,
+    ) -> bool {
+        let begun = match who {
+            Some(Who::Handshake(number)) => Some(number),
+            Some(Who::Ended(number)) => match self.time_wait.receive(number, segment) {
+                Answer::Open => {
+                    self.time_wait.forget(&mut self.flows, &flow, number);
+                    None
                 }
-                return true;
-            }
-        }
+                Answer::Nothing => return true,
+                Answer::Acknowledge(number, expected) => {
+                    if segment::read(frame, self.link.mac(), flow).is_some() {
+                        let last_word = acknowledgement(&flow, number, expected);
+                        let to = segment::sender(frame);
+                        segment::send(&mut self.link, now, to, &flow, &last_word);
+                    }
+                    return true;
+                }
+            },
+            _ => None,
+        };
         if segment.opens() {
-            self.begin(now, flow, frame)
+            self.begin(now, flow, begun, frame)
+        } else if begun.is_some() || self.handshakes.has_cookies(now) {
+            self.establish(now, flow, begun, frame, segment)
         } else {
-            self.establish(now, flow, frame, segment)
+            false
         }
     }
 
     /// Answers a SYN. Whether somebody listens there.
-    fn begin(&mut self, now: u64, flow: Flow, frame: &[u8]) -> bool {
+    fn begin(&mut self, now: u64, flow: Flow, begun: Option<u32>, frame: &[u8]) -> bool {
         let connections = self.connections();
         let Some((options, is_full)) = self.listener_for(&flow) else { return false };
         let Some(syn) = segment::read(frame, self.link.mac(), flow) else { return true };
         let (receive, _) = buffer_sizes(&options);
         let from = segment::sender(frame);
         // Perhaps it has not heard the answer.
-        if let Some(Begun { handshake, .. }) = self.handshakes.find(&flow) {
-            self.answer(now, from, &handshake, receive);
+        if let Some(begun) = begun.and_then(|number| self.handshakes.get(number)) {
+            self.answer(now, from, &begun.handshake, receive);
             return true;
         }
         if is_full || connections >= self.limit {
             self.counters.refused += 1;
             return true;
         }
-        let handshake = self.handshakes.begin(now, flow, from, &syn, window(receive));
-        if self.handshakes.find(&flow).is_none() {
-            self.counters.cookies += 1;
-        }
+        let before = self.handshakes.len();
+        let window = window(receive);
+        let handshake = self.handshakes.begin(now, &mut self.flows, flow, from, &syn, window);
+        self.counters.cookies += u64::from(self.handshakes.len() == before);
         self.answer(now, from, &handshake, receive);
         true
     }
@@ -95,39 +112,59 @@ impl<L: Link> Stack<L> {
     }
 
     /// Makes a connection of a handshake that has ended with this segment. Not if there was none.
-    fn establish(&mut self, now: u64, flow: Flow, frame: &[u8], segment: Segment) -> bool {
-        if !self.handshakes.may_end(now, &flow) {
-            return false;
-        }
+    fn establish(
+        &mut self,
+        now: u64,
+        flow: Flow,
+        begun: Option<u32>,
+        frame: &[u8],
+        segment: Segment,
+    ) -> bool {
         let Some(last) = segment::read(frame, self.link.mac(), flow) else { return true };
         if segment.resets() {
-            self.handshakes.reset(&flow, last.seq_number);
+            // The peer takes its SYN back.
+            let is_next = |begun: Begun| last.seq_number == begun.handshake.remote_seq + 1;
+            if let Some(number) = begun
+                && self.handshakes.get(number).is_some_and(is_next)
+            {
+                self.handshakes.end(&mut self.flows, number);
+            }
             return true;
         }
-        let Some(handshake) = self.handshakes.acknowledged(now, &flow, &last) else { return false };
+        let Some(handshake) = self.handshakes.acknowledged(now, &flow, begun, &last) else {
+            return false;
+        };
         let connections = self.connections();
         let Some((options, is_full)) = self.listener_for(&flow) else { return false };
         // The peer believes that it is connected, and will ask again: by data, or when it hears our answer again.
-        if is_full || connections >= self.limit {
+        let port = flow.local.port;
+        if is_full || connections >= self.limit || !self.has_queue(port) {
             self.counters.refused += 1;
             return true;
         }
-        let port = flow.local.port;
-        let Some(number) = self.add_connection(flow, Owner::Queue(port), &options) else {
+        let before = begun.map(Who::Handshake);
+        let Some(number) = self.add_connection(flow, before, Owner::Queue(port), &options) else {
             self.counters.refused += 1;
             return true;
         };
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return true };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return true };
         let socket = endpoint.single.socket::<Socket<'_>>();
         // A new socket, and a port at which somebody listens: this cannot fail.
         let _ = socket.accept(self.interface.context(), &handshake);
         self.feed_tcp(now, number, frame, segment);
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return true };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return true };
         match endpoint.single.socket::<Socket<'_>>().state() {
             // There was no buffer for its data, or it was no good: as if nothing had come.
-            State::SynReceived | State::Closed => self.remove_connection(number),
+            State::SynReceived | State::Closed => {
+                if let Some(before) = before {
+                    self.flows.pass(&flow, Who::Connection(number), before);
+                }
+                self.remove_connection(number);
+            }
             _ => {
-                self.handshakes.end(&flow);
+                if let Some(begun) = begun {
+                    self.handshakes.end(&mut self.flows, begun);
+                }
                 self.enqueue(port, Connection::new(number));
             }
         }
@@ -137,7 +174,7 @@ impl<L: Link> Stack<L> {
     /// Repeats answers that nobody has acknowledged.
     #[inline]
     pub(crate) fn advance_handshakes(&mut self, now: u64) {
-        while let Some(due) = self.handshakes.due(now) {
+        while let Some(due) = self.handshakes.due(now, &mut self.flows) {
             if let Due::Repeat(Begun { handshake, from, .. }) = due {
                 let flow = Flow { local: handshake.local, remote: handshake.remote };
                 if let Some((options, _)) = self.listener_for(&flow) {

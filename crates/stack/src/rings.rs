@@ -100,21 +100,19 @@ fn socket(receive: u32, transmit: u32) -> tcp::Socket<'static> {
 }
 
 impl Single {
-    /// A set with this socket, which has memory of its own.
-    pub(crate) fn new<T: smoltcp::socket::AnySocket<'static>>(socket: T) -> Self {
-        let mut set = SocketSet::new(Vec::with_capacity(1));
-        let handle = set.add(socket);
-        Self { set, handle, receive: 0, transmit: 0 }
-    }
-
-    /// A set with a TCP socket that has buffers of these sizes in bytes. `None` if there is no memory.
-    pub(crate) fn tcp(receive: u32, transmit: u32) -> Option<Self> {
+    /// A set with this socket, which has memory of its own. `None` if there is no memory.
+    pub(crate) fn new<T: smoltcp::socket::AnySocket<'static>>(socket: T) -> Option<Self> {
         let mut storage = Vec::new();
         storage.try_reserve_exact(1).ok()?;
         storage.push(SocketStorage::EMPTY);
         let mut set = SocketSet::new(storage);
-        let handle = set.add(socket(receive, transmit));
-        Some(Self { set, handle, receive, transmit })
+        let handle = set.add(socket);
+        Some(Self { set, handle, receive: 0, transmit: 0 })
+    }
+
+    /// A set with a TCP socket that has buffers of these sizes in bytes. `None` if there is no memory.
+    pub(crate) fn tcp(receive: u32, transmit: u32) -> Option<Self> {
+        Some(Self { receive, transmit, ..Self::new(socket(receive, transmit))? })
     }
 
     /// Puts a new TCP socket, with buffers of these sizes, where one [has ended](Self::end_tcp).

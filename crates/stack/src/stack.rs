@@ -2,14 +2,10 @@
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::{
-    hash::BuildHasher,
     mem,
     task::{Poll, Waker},
 };
 
-use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
-use slab::Slab;
 use smoltcp::{
     iface::{self, Interface, SocketSet},
     socket::tcp,
@@ -19,13 +15,15 @@ use smoltcp::{
 
 use crate::{
     Error, Link,
-    classify::{Class, Flow, Segment, classify},
+    classify::{Class, Segment, classify},
     deadlines::Deadlines,
     dhcp, dns,
-    endpoint::{Endpoint, Kind},
+    endpoint::{Endpoint, Kind, wait_in},
+    flows::{self, Flows, Who},
     handshakes::Handshakes,
     ipv6::Autoconfiguration,
     link::Port,
+    places::Places,
     rings::Buffers,
     tcp::{Listening, give_up, has_room_for_end},
     time_wait::TimeWait,
@@ -66,7 +64,7 @@ pub struct Counters {
 pub struct Stack<L> {
     pub(crate) link: L,
     pub(crate) interface: Interface,
-    pub(crate) endpoints: Slab<Box<Endpoint>>,
+    pub(crate) endpoints: Places<Box<Endpoint>>,
     pub(crate) flows: Flows,
     pub(crate) handshakes: Handshakes,
     pub(crate) time_wait: TimeWait,
@@ -74,7 +72,6 @@ pub struct Stack<L> {
     /// Connections whose writers wait for a buffer.
     pub(crate) starved: Vec<u32>,
     pub(crate) listeners: Vec<Listening>,
-    pub(crate) ports: HashMap<u16, u32, FixedState>,
     pub(crate) deadlines: Deadlines,
     /// Endpoints with something to send that nobody has looked after yet.
     dirty: Vec<u32>,
@@ -85,7 +82,7 @@ pub struct Stack<L> {
     wants_room: bool,
     pub(crate) woken: Woken,
     /// Memory of connections that have ended.
-    #[expect(clippy::vec_box, reason = "they come from the slab and go back to it")]
+    #[expect(clippy::vec_box, reason = "they come from the places and go back to them")]
     pub(crate) spare: Vec<Box<Endpoint>>,
     pub(crate) limit: usize,
     /// For frames that are no endpoint's.
@@ -129,48 +126,33 @@ impl Woken {
 
     #[inline]
     pub(crate) fn push(&mut self, waker: &mut Option<Waker>) {
-        if let Some(waker) = waker.take() {
-            self.wake.push(waker);
+        if waker.is_some() {
+            if self.wake.try_reserve(1).is_ok() {
+                self.wake.extend(waker.take());
+            } else if let Some(waker) = waker {
+                // Without memory it is woken at once, and stays to be dropped elsewhere.
+                waker.wake_by_ref();
+            }
         }
     }
 
     pub(crate) fn append(&mut self, wakers: &mut Vec<Waker>) {
-        self.wake.append(wakers);
+        if self.wake.try_reserve(wakers.len()).is_ok() {
+            self.wake.append(wakers);
+        } else {
+            wakers.iter().for_each(Waker::wake_by_ref);
+        }
     }
 
     #[inline]
     pub(crate) fn discard(&mut self, waker: Option<Waker>) {
         if let Some(waker) = waker {
-            self.discard.push(waker);
-        }
-    }
-}
-
-/// Connections by their ends.
-pub(crate) struct Flows {
-    table: HashTable<(Flow, u32)>,
-    /// Keyed, so that nobody outside can choose ports that all meet in one bucket.
-    hasher: FixedState,
-}
-
-impl Flows {
-    #[inline]
-    pub(crate) fn find(&self, flow: &Flow) -> Option<u32> {
-        let hash = self.hasher.hash_one(flow);
-        self.table.find(hash, |(key, _)| key == flow).map(|&(_, endpoint)| endpoint)
-    }
-
-    pub(crate) fn insert(&mut self, flow: Flow, endpoint: u32) {
-        let hasher = &self.hasher;
-        let hash = hasher.hash_one(flow);
-        self.table.insert_unique(hash, (flow, endpoint), |(flow, _)| hasher.hash_one(flow));
-    }
-
-    /// Forgets a connection, unless another one has its ends by now.
-    pub(crate) fn remove(&mut self, flow: &Flow, endpoint: u32) {
-        let hash = self.hasher.hash_one(flow);
-        if let Ok(entry) = self.table.find_entry(hash, |it| *it == (*flow, endpoint)) {
-            entry.remove();
+            if self.discard.try_reserve(1).is_ok() {
+                self.discard.push(waker);
+            } else {
+                // Without memory it is never dropped: not under a lock, in which its task may end.
+                mem::forget(waker);
+            }
         }
     }
 }
@@ -212,21 +194,19 @@ impl<L: Link> Stack<L> {
         settings.random_seed = config.seeds[0];
         let mut link = link;
         let interface = new_interface(&mut link, settings, now);
-        let hasher = || FixedState::with_seed(config.seeds[2]);
         // These take memory before anybody has proved to be there, or after.
         let (begun, ended) =
             (config.connections.min(HANDSHAKES), config.connections.min(TIME_WAIT));
         let mut this = Self {
             link,
             interface,
-            endpoints: Slab::new(),
-            flows: Flows { table: HashTable::new(), hasher: hasher() },
-            handshakes: Handshakes::new(begun, hasher(), [config.seeds[3], config.seeds[0]]),
-            time_wait: TimeWait::new(ended, hasher()),
+            endpoints: Places::new(),
+            flows: Flows::new(config.seeds[2]),
+            handshakes: Handshakes::new(begun, [config.seeds[3], config.seeds[0]]),
+            time_wait: TimeWait::new(ended),
             buffers: Buffers::new(config.buffers),
             starved: Vec::new(),
             listeners: Vec::new(),
-            ports: HashMap::with_hasher(hasher()),
             deadlines: Deadlines::new(),
             dirty: Vec::new(),
             stalled: Vec::new(),
@@ -260,7 +240,7 @@ impl<L: Link> Stack<L> {
 
     /// TCP connections that there are: accepted, waiting for that, and saying goodbye.
     pub fn connections(&self) -> usize {
-        self.flows.table.len()
+        self.flows.connections()
     }
 
     /// TCP connections that begin, and of which nothing is known but their SYN.
@@ -303,7 +283,7 @@ impl<L: Link> Stack<L> {
             && due <= now
         {
             self.acknowledgements.pop_front();
-            if let Some(target) = self.endpoints.get_mut(endpoint as usize)
+            if let Some(target) = self.endpoints.get_mut(endpoint)
                 && mem::take(&mut target.in_acknowledgements)
             {
                 match target.owes {
@@ -318,7 +298,7 @@ impl<L: Link> Stack<L> {
             }
         }
         while let Some(endpoint) = self.dirty.pop() {
-            if self.endpoints.get(endpoint as usize).is_some_and(|endpoint| endpoint.dirty) {
+            if self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.dirty) {
                 self.serve(now, endpoint);
             }
         }
@@ -327,7 +307,7 @@ impl<L: Link> Stack<L> {
             self.serve_stalled(now);
         }
         self.advance_handshakes(now);
-        self.time_wait.advance(now);
+        self.time_wait.advance(now, &mut self.flows);
         self.advance_autoconfiguration(now);
     }
 
@@ -378,9 +358,9 @@ impl<L: Link> Stack<L> {
     fn dispatch(&mut self, now: u64, frame: &[u8], checked: bool) {
         match classify(frame, checked) {
             Class::Tcp { flow, segment } => match self.flows.find(&flow) {
-                Some(endpoint) => self.feed_tcp(now, endpoint, frame, segment),
-                None if self.open(now, flow, frame, segment) => {}
-                None => self.feed_nobody(now, frame),
+                Some(Who::Connection(endpoint)) => self.feed_tcp(now, endpoint, frame, segment),
+                who if self.open(now, flow, who, frame, segment) => {}
+                _ => self.feed_nobody(now, frame),
             },
             Class::Udp { to: dhcp::CLIENT_PORT, .. } if !dhcp::is_possible(frame) => {}
             Class::Udp { from, to } => match self.udp_endpoint(from, to) {
@@ -403,7 +383,7 @@ impl<L: Link> Stack<L> {
 
     /// Who gets a datagram.
     fn udp_endpoint(&self, from: u16, to: u16) -> Option<u32> {
-        if let Some(&endpoint) = self.ports.get(&to) {
+        if let Some(Who::Datagrams(endpoint)) = self.flows.find(&flows::port(to)) {
             return Some(endpoint);
         }
         match from {
@@ -425,7 +405,7 @@ impl<L: Link> Stack<L> {
     /// Gives a frame to an endpoint, and does what follows.
     #[inline(never)]
     pub(crate) fn feed(&mut self, now: u64, endpoint: u32, frame: &[u8]) {
-        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        let Some(target) = self.endpoints.get_mut(endpoint) else { return };
         let mut port = Port::new(&mut self.link, Some(frame));
         self.interface.poll_ingress_single(at(now), &mut port, target.single.set());
         self.serve(now, endpoint);
@@ -434,7 +414,7 @@ impl<L: Link> Stack<L> {
     /// Gives a segment to a connection, and does what follows.
     #[inline]
     pub(crate) fn feed_tcp(&mut self, now: u64, endpoint: u32, frame: &[u8], segment: Segment) {
-        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        let Some(target) = self.endpoints.get_mut(endpoint) else { return };
         if segment.data > 0 && !target.single.socket::<tcp::Socket<'_>>().has_recv_storage() {
             if !target.single.lend_receive(&mut self.buffers) {
                 self.counters.dropped += 1; // the peer sends it again
@@ -461,17 +441,23 @@ impl<L: Link> Stack<L> {
 
     /// The acknowledgement of what this connection has received can wait for data to go with.
     pub(crate) fn owe(&mut self, now: u64, endpoint: u32) {
-        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        let Some(target) = self.endpoints.get_mut(endpoint) else { return };
         let due = *target.owes.get_or_insert(now + ACKNOWLEDGEMENT_DELAY);
-        if !mem::replace(&mut target.in_acknowledgements, true) {
+        if target.in_acknowledgements {
+            return;
+        }
+        if self.acknowledgements.try_reserve(1).is_ok() {
+            target.in_acknowledgements = true;
             self.acknowledgements.push_back((due, endpoint));
+        } else {
+            self.serve(now, endpoint);
         }
     }
 
     /// Lets an endpoint send what it has to send now, and does what follows from its state.
     #[inline(never)]
     pub(crate) fn serve(&mut self, now: u64, endpoint: u32) {
-        let Some(target) = self.endpoints.get_mut(endpoint as usize) else { return };
+        let Some(target) = self.endpoints.get_mut(endpoint) else { return };
         (target.dirty, target.owes) = (false, None);
         if target.gives_up {
             give_up(target.single.socket());
@@ -491,8 +477,8 @@ impl<L: Link> Stack<L> {
             unsent = port.sent == 0;
             next = self.interface.poll_at(moment, target.single.set());
         }
-        if unsent && !target.stalled {
-            // No room, or nobody's hardware address.
+        // No room, or nobody's hardware address. Without memory it is looked at when its deadline comes.
+        if unsent && !target.stalled && self.stalled.try_reserve(1).is_ok() {
             target.stalled = true;
             self.stalled.push(endpoint);
         }
@@ -514,7 +500,7 @@ impl<L: Link> Stack<L> {
     fn serve_stalled(&mut self, now: u64) {
         // Those that stall again come into the new list.
         for endpoint in mem::take(&mut self.stalled) {
-            if let Some(target) = self.endpoints.get_mut(endpoint as usize)
+            if let Some(target) = self.endpoints.get_mut(endpoint)
                 && mem::take(&mut target.stalled)
             {
                 self.serve(now, endpoint);
@@ -524,11 +510,16 @@ impl<L: Link> Stack<L> {
 
     /// Has an endpoint served by the next [`advance`](Self::advance).
     #[inline]
-    pub(crate) fn mark(&mut self, endpoint: u32) {
-        if let Some(target) = self.endpoints.get_mut(endpoint as usize)
-            && !mem::replace(&mut target.dirty, true)
+    pub(crate) fn mark(&mut self, now: u64, endpoint: u32) {
+        if let Some(target) = self.endpoints.get_mut(endpoint)
+            && !target.dirty
         {
-            self.dirty.push(endpoint);
+            if self.dirty.try_reserve(1).is_ok() {
+                target.dirty = true;
+                self.dirty.push(endpoint);
+            } else {
+                self.deadlines.set(now, endpoint, now);
+            }
         }
     }
 
@@ -546,9 +537,7 @@ impl<L: Link> Stack<L> {
         if self.is_configured() {
             return Poll::Ready(());
         }
-        if !self.unconfigured.iter().any(|waiter| waiter.will_wake(waker)) {
-            self.unconfigured.push(waker.clone());
-        }
+        wait_in(&mut self.unconfigured, waker);
         Poll::Pending
     }
 
@@ -643,6 +632,7 @@ impl<L: Link> Stack<L> {
     /// Replaces an IPv4 address and the router.
     pub(crate) fn replace_ipv4(
         &mut self,
+        now: u64,
         old: Option<Ipv4Cidr>,
         new: Option<Ipv4Cidr>,
         gateway: Option<Ipv4Address>,
@@ -655,13 +645,12 @@ impl<L: Link> Stack<L> {
                 }
             });
             let gone = old.map(|old| IpAddress::Ipv4(old.address()));
-            for (number, endpoint) in &mut self.endpoints {
+            for (number, endpoint) in self.endpoints.iter_mut() {
                 if let Kind::Tcp { flow, .. } = endpoint.kind
                     && Some(flow.local.addr) == gone
                 {
                     endpoint.single.socket::<tcp::Socket<'_>>().abort();
-                    endpoint.dirty = true;
-                    self.dirty.push(number as u32);
+                    self.deadlines.set(now, number, now);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Connections, and listeners with a backlog.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, vec::Vec};
 use core::{
     mem,
     task::{Poll, Waker},
@@ -15,8 +15,10 @@ use smoltcp::{
 use crate::{
     Error, Link, Stack,
     classify::{Flow, Segment},
-    endpoint::{Endpoint, Kind, Owner, keep},
+    endpoint::{Endpoint, Kind, Owner, keep, wait_in},
+    flows::Who,
     link::Port,
+    places::try_box,
     rings::Single,
     stack::{KEEPS, at},
 };
@@ -193,13 +195,11 @@ impl<L: Link> Stack<L> {
     ) -> Poll<(Connection, IpEndpoint)> {
         let Some(listening) = self.listening(listener.0) else { return Poll::Pending };
         let Some(number) = listening.queue.pop_front() else {
-            if !listening.acceptors.iter().any(|acceptor| acceptor.will_wake(waker)) {
-                listening.acceptors.push(waker.clone());
-            }
+            wait_in(&mut listening.acceptors, waker);
             return Poll::Pending;
         };
         let options = listening.options;
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return Poll::Pending };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return Poll::Pending };
         let Kind::Tcp { flow, owner } = &mut endpoint.kind else { return Poll::Pending };
         *owner = Owner::Application;
         let remote = flow.remote;
@@ -217,7 +217,7 @@ impl<L: Link> Stack<L> {
             listening.acceptors.into_iter().for_each(|waker| self.woken.discard(Some(waker)));
             orphans = listening.queue;
         }
-        self.handshakes.end_port(port);
+        self.handshakes.end_port(&mut self.flows, port);
         for number in orphans {
             self.abort(now, Connection(number));
         }
@@ -232,6 +232,11 @@ impl<L: Link> Stack<L> {
         let listening = self.listening(flow.local.port)?;
         let is_here = listening.local.addr.is_none_or(|address| address == flow.local.addr);
         is_here.then_some((listening.options, listening.queue.len() >= listening.backlog))
+    }
+
+    /// Whether there is memory for one more in a listener's queue.
+    pub(crate) fn has_queue(&mut self, port: u16) -> bool {
+        self.listening(port).is_some_and(|it| it.queue.try_reserve(1).is_ok())
     }
 
     /// Puts a new connection into the queue of its listener.
@@ -271,14 +276,11 @@ impl<L: Link> Stack<L> {
             return Err(Error::OutOfMemory);
         }
         let flow = |port| Flow { local: IpEndpoint::new(address, port), remote };
-        let port = self.free_port(|this, port| {
-            let flow = flow(port);
-            this.flows.find(&flow).is_none() && !this.time_wait.contains(&flow)
-        })?;
+        let port = self.free_port(|this, port| this.flows.find(&flow(port)).is_none())?;
         let number = self
-            .add_connection(flow(port), Owner::Application, &options)
+            .add_connection(flow(port), None, Owner::Application, &options)
             .ok_or(Error::OutOfMemory)?;
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else {
+        let Some(endpoint) = self.endpoints.get_mut(number) else {
             return Err(Error::OutOfMemory);
         };
         apply(endpoint, &options);
@@ -338,7 +340,7 @@ impl<L: Link> Stack<L> {
     #[inline]
     fn endpoint(&mut self, connection: &Connection) -> &mut Endpoint {
         // A `Connection` is made with its endpoint, and taken with it.
-        &mut self.endpoints[connection.0 as usize]
+        &mut self.endpoints[connection.0]
     }
 
     /// Lets `take` have the received bytes that lie together, and say how many it took. `None` if the peer
@@ -356,7 +358,7 @@ impl<L: Link> Stack<L> {
         take: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Poll<Result<Option<R>, Error>> {
         // Not `self.endpoint`: the buffers are needed as well.
-        let endpoint = &mut self.endpoints[connection.0 as usize];
+        let endpoint = &mut self.endpoints[connection.0];
         let socket = endpoint.single.socket::<Socket<'_>>();
         if !socket.can_recv() && socket.may_recv() {
             let old = keep(&mut endpoint.reader, waker);
@@ -416,7 +418,7 @@ impl<L: Link> Stack<L> {
         send: bool,
         put: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Poll<Result<R, Error>> {
-        let endpoint = &mut self.endpoints[connection.0 as usize];
+        let endpoint = &mut self.endpoints[connection.0];
         let socket = endpoint.single.socket::<Socket<'_>>();
         if socket.may_send() {
             if !socket.can_send() {
@@ -434,7 +436,7 @@ impl<L: Link> Stack<L> {
         match endpoint.single.socket::<Socket<'_>>().send(put) {
             Ok(result) => {
                 if send {
-                    self.mark(connection.0);
+                    self.mark(now, connection.0);
                 }
                 Poll::Ready(Ok(result))
             }
@@ -452,7 +454,9 @@ impl<L: Link> Stack<L> {
     fn starve<R>(&mut self, connection: &Connection, waker: &Waker) -> Poll<R> {
         let old = keep(&mut self.endpoint(connection).writer, waker);
         self.woken.discard(old);
-        if !self.starved.contains(&connection.0) {
+        if self.starved.try_reserve(1).is_err() {
+            waker.wake_by_ref(); // it asks again
+        } else if !self.starved.contains(&connection.0) {
             self.starved.push(connection.0);
         }
         Poll::Pending
@@ -469,7 +473,7 @@ impl<L: Link> Stack<L> {
     #[cold]
     fn wake_starved(&mut self) {
         for number in mem::take(&mut self.starved) {
-            if let Some(endpoint) = self.endpoints.get_mut(number as usize) {
+            if let Some(endpoint) = self.endpoints.get_mut(number) {
                 self.woken.push(&mut endpoint.writer);
             }
         }
@@ -478,7 +482,7 @@ impl<L: Link> Stack<L> {
     /// The peer has acknowledged more.
     #[inline]
     pub(crate) fn acknowledged(&mut self, now: u64, number: u32) {
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return };
         if matches!(endpoint.kind, Kind::Tcp { owner: Owner::Nobody, .. }) {
             endpoint.since = now; // it goes on
         }
@@ -489,7 +493,7 @@ impl<L: Link> Stack<L> {
 
     /// Takes a connection's buffers back in which there is nothing.
     pub(crate) fn reclaim(&mut self, number: u32) {
-        if let Some(endpoint) = self.endpoints.get_mut(number as usize)
+        if let Some(endpoint) = self.endpoints.get_mut(number)
             && let Kind::Tcp { .. } = endpoint.kind
         {
             endpoint.single.reclaim(&mut self.buffers);
@@ -517,7 +521,7 @@ impl<L: Link> Stack<L> {
     /// before the segment may have to be sent again. Whether that was so.
     #[inline]
     fn send_small(&mut self, now: u64, connection: &Connection) -> bool {
-        let endpoint = &mut self.endpoints[connection.0 as usize];
+        let endpoint = &mut self.endpoints[connection.0];
         let socket = endpoint.single.socket::<Socket<'_>>();
         let queued = socket.send_queue();
         if socket.state() != State::Established || !(1..=SMALL).contains(&queued) {
@@ -537,7 +541,7 @@ impl<L: Link> Stack<L> {
     /// deadline but that for its acknowledgement. The frequent case, which saves asking smoltcp.
     #[inline]
     pub(crate) fn is_quiet(&mut self, now: u64, number: u32, frame: usize) -> bool {
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return true };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return true };
         let Kind::Tcp { owner: Owner::Application, .. } = endpoint.kind else { return false };
         let socket = endpoint.single.socket::<Socket<'_>>();
         let received = socket.recv_queue();
@@ -650,7 +654,7 @@ impl<L: Link> Stack<L> {
     /// Does what follows from a connection's state.
     #[inline]
     pub(crate) fn follow_tcp(&mut self, now: u64, number: u32) {
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return };
         let Kind::Tcp { flow, owner } = endpoint.kind else { return };
         if owner != Owner::Application {
             return self.follow_unowned(now, number, owner);
@@ -669,12 +673,12 @@ impl<L: Link> Stack<L> {
         }
         if closed {
             // Who has it has yet to see that. Meanwhile the peer may begin again.
-            self.flows.remove(&flow, number);
+            self.flows.remove(&flow, Who::Connection(number));
         }
     }
 
     fn follow_unowned(&mut self, now: u64, number: u32, owner: Owner) {
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return };
         let socket = endpoint.single.socket::<Socket<'_>>();
         let state = socket.state();
         match owner {
@@ -682,7 +686,7 @@ impl<L: Link> Stack<L> {
                 if let Kind::Tcp { flow, .. } = endpoint.kind
                     && state == State::Closed
                 {
-                    self.flows.remove(&flow, number);
+                    self.flows.remove(&flow, Who::Connection(number));
                 }
             }
             Owner::Nobody => {
@@ -693,7 +697,8 @@ impl<L: Link> Stack<L> {
                 let ended = matches!(state, State::Closed | State::TimeWait | State::Listen);
                 if ended && (late || !unsent) {
                     if let (State::TimeWait, Kind::Tcp { flow, .. }) = (state, endpoint.kind) {
-                        self.time_wait.insert(now, flow, endpoint.expected, endpoint.peer_end);
+                        let numbers = (endpoint.expected, endpoint.peer_end);
+                        self.time_wait.insert(now, &mut self.flows, flow, number, numbers);
                     }
                     self.remove_connection(number);
                 } else if !ended && (late || socket.can_recv()) {
@@ -718,42 +723,62 @@ impl<L: Link> Stack<L> {
         ports.find(|&port| is_free(self, port)).ok_or(Error::NoFreePort)
     }
 
-    pub(crate) fn add(&mut self, endpoint: Endpoint) -> u32 {
-        self.endpoints.insert(Box::new(endpoint)) as u32
+    /// Adds what is no connection. `None` if there is no memory.
+    pub(crate) fn add(&mut self, endpoint: Endpoint) -> Option<u32> {
+        let number = self.endpoints.insert(try_box(endpoint)?)?;
+        self.with_deadline(number)
     }
 
+    /// A new endpoint may have a deadline, or is no more.
+    fn with_deadline(&mut self, number: u32) -> Option<u32> {
+        if !self.deadlines.reserve(number) {
+            self.endpoints.remove(number);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// Adds a connection, with ends that somebody had `before`, or nobody. `None` if there is no memory.
     pub(crate) fn add_connection(
         &mut self,
         flow: Flow,
+        before: Option<Who>,
         owner: Owner,
         options: &TcpOptions,
     ) -> Option<u32> {
         let (receive, transmit) = buffer_sizes(options);
         let kind = Kind::Tcp { flow, owner };
+        if before.is_none() && !self.flows.reserve() {
+            return None;
+        }
         let endpoint = match self.spare.pop() {
             Some(mut endpoint) => {
                 endpoint.kind = kind;
                 endpoint.single.renew_tcp(receive, transmit);
                 endpoint
             }
-            None => Box::new(Endpoint::new(kind, Single::tcp(receive, transmit)?)),
+            None => try_box(Endpoint::new(kind, Single::tcp(receive, transmit)?))?,
         };
-        let number = self.endpoints.insert(endpoint) as u32;
-        self.flows.insert(flow, number);
+        let number = self.endpoints.insert(endpoint)?;
+        let number = self.with_deadline(number)?;
+        match before {
+            Some(before) => drop(self.flows.pass(&flow, before, Who::Connection(number))),
+            None => self.flows.insert(flow, Who::Connection(number)),
+        }
         Some(number)
     }
 
     pub(crate) fn remove_connection(&mut self, number: u32) {
         self.deadlines.clear(number);
-        let Some(mut endpoint) = self.endpoints.try_remove(number as usize) else { return };
+        let Some(mut endpoint) = self.endpoints.remove(number) else { return };
         if let Kind::Tcp { flow, .. } = endpoint.kind {
-            self.flows.remove(&flow, number);
+            self.flows.remove(&flow, Who::Connection(number));
         }
         self.woken.discard(endpoint.reader.take());
         self.woken.discard(endpoint.writer.take());
         endpoint.single.end_tcp(&mut self.buffers);
         self.feed_starved();
-        if self.spare.len() < SPARE {
+        if self.spare.len() < SPARE && self.spare.try_reserve(1).is_ok() {
             (endpoint.dirty, endpoint.stalled) = (false, false);
             (endpoint.in_acknowledgements, endpoint.established) = (false, false);
             endpoint.gives_up = false;
@@ -764,7 +789,7 @@ impl<L: Link> Stack<L> {
 
     pub(crate) fn remove(&mut self, number: u32) {
         self.deadlines.clear(number);
-        if let Some(mut endpoint) = self.endpoints.try_remove(number as usize) {
+        if let Some(mut endpoint) = self.endpoints.remove(number) {
             self.woken.discard(mem::take(&mut endpoint.reader));
             self.woken.discard(mem::take(&mut endpoint.writer));
         }

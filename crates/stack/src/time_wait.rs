@@ -1,15 +1,14 @@
 //! Connections that have ended, and whose last word the peer may not have heard (RFC 9293 §3.6.1, TIME-WAIT).
 //!
-//! A record of some 50 bytes each: nothing is left to be done but to repeat the last acknowledgement, and to
+//! A record of some 60 bytes each: nothing is left to be done but to repeat the last acknowledgement, and to
 //! keep what belongs to the old connection from a new one. The oldest is forgotten when there are too many.
 
 use alloc::collections::VecDeque;
-use core::hash::BuildHasher;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-
-use crate::classify::{Flow, Segment};
+use crate::{
+    classify::{Flow, Segment},
+    flows::{Flows, Who},
+};
 
 /// How long, in microseconds: twice what a segment lives. Linux has the same (`TCP_TIMEWAIT_LEN`).
 const TIME: u64 = 60_000_000;
@@ -17,6 +16,7 @@ const TIME: u64 = 60_000_000;
 /// The numbers of a connection that has ended.
 #[derive(Debug, Clone, Copy)]
 struct Ended {
+    flow: Flow,
     /// Ours, behind our FIN.
     number: u32,
     /// The peer's, behind its FIN.
@@ -24,20 +24,20 @@ struct Ended {
     until: u64,
 }
 
-/// All of them.
+/// All of them. Whose they are is in the [`Flows`].
 pub(crate) struct TimeWait {
-    table: HashTable<(Flow, Ended)>,
-    hasher: FixedState,
     /// The oldest first. Those that were forgotten earlier are still there.
-    queue: VecDeque<(u64, Flow)>,
+    queue: VecDeque<Ended>,
+    /// The number of the oldest.
+    first: u32,
+    /// Those that were not forgotten.
+    len: usize,
     limit: usize,
 }
 
 /// What to do with a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It is of no connection here.
-    Unknown,
     /// The peer begins a new connection.
     Open,
     /// It is acknowledged with these numbers: ours, and the one expected.
@@ -46,60 +46,45 @@ pub(crate) enum Answer {
 }
 
 impl TimeWait {
-    pub(crate) fn new(limit: usize, hasher: FixedState) -> Self {
-        Self { table: HashTable::new(), hasher, queue: VecDeque::new(), limit }
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { queue: VecDeque::new(), first: 0, len: 0, limit }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.len
     }
 
     /// Remembers a connection that has ended. Without memory for it, it is forgotten at once.
-    pub(crate) fn insert(&mut self, now: u64, flow: Flow, number: u32, expected: u32) {
-        while self.queue.len() >= self.limit
-            && let Some((until, flow)) = self.queue.pop_front()
-        {
-            self.remove(&flow, until);
+    pub(crate) fn insert(
+        &mut self,
+        now: u64,
+        flows: &mut Flows,
+        flow: Flow,
+        connection: u32,
+        (number, expected): (u32, u32),
+    ) {
+        if self.queue.len() >= self.limit {
+            self.forget_first(flows);
         }
-        let hasher = &self.hasher;
-        let has_place = self.queue.try_reserve(1).is_ok()
-            && self.table.try_reserve(1, |(flow, _)| hasher.hash_one(flow)).is_ok();
-        if !has_place {
+        if self.queue.try_reserve(1).is_err() {
             return;
         }
-        let until = now + TIME;
-        let hash = hasher.hash_one(flow);
-        if let Ok(entry) = self.table.find_entry(hash, |(key, _)| *key == flow) {
-            entry.remove();
-        }
-        let ended = Ended { number, expected, until };
-        self.table.insert_unique(hash, (flow, ended), |(flow, _)| hasher.hash_one(flow));
-        self.queue.push_back((until, flow));
-    }
-
-    fn remove(&mut self, flow: &Flow, until: u64) {
-        let hash = self.hasher.hash_one(flow);
-        let is_it = |it: &(Flow, Ended)| it.0 == *flow && it.1.until == until;
-        if let Ok(entry) = self.table.find_entry(hash, is_it) {
-            entry.remove();
+        let last = self.first.wrapping_add(self.queue.len() as u32);
+        if flows.pass(&flow, Who::Connection(connection), Who::Ended(last)) {
+            self.queue.push_back(Ended { flow, number, expected, until: now + TIME });
+            self.len += 1;
         }
     }
 
     /// What a segment asks for (RFC 9293 §3.10.7.4).
-    pub(crate) fn receive(&mut self, flow: &Flow, segment: Segment) -> Answer {
-        if self.table.is_empty() {
-            return Answer::Unknown;
-        }
-        let hash = self.hasher.hash_one(flow);
-        let Ok(entry) = self.table.find_entry(hash, |(key, _)| key == flow) else {
-            return Answer::Unknown;
+    pub(crate) fn receive(&self, number: u32, segment: Segment) -> Answer {
+        let Some(ended) = self.queue.get(number.wrapping_sub(self.first) as usize) else {
+            return Answer::Nothing;
         };
-        let ended = entry.get().1;
         let ahead = segment.number.wrapping_sub(ended.expected).cast_signed() >= 0;
         if segment.opens() && ahead {
             // RFC 9293 §3.6.1: a SYN with numbers behind those of the old connection begins a new one.
-            entry.remove();
             return Answer::Open;
         }
         // A reset would end the wait, which a segment that is late can do by chance (RFC 1337 §3).
@@ -109,27 +94,30 @@ impl TimeWait {
         Answer::Acknowledge(ended.number, ended.expected)
     }
 
-    /// Whether a connection from here may have these ends.
-    pub(crate) fn contains(&self, flow: &Flow) -> bool {
-        let hash = self.hasher.hash_one(flow);
-        self.table.find(hash, |(key, _)| key == flow).is_some()
+    /// Forgets one, as the peer begins anew.
+    pub(crate) fn forget(&mut self, flows: &mut Flows, flow: &Flow, number: u32) {
+        self.len -= usize::from(flows.remove(flow, Who::Ended(number)));
+    }
+
+    fn forget_first(&mut self, flows: &mut Flows) {
+        if let Some(ended) = self.queue.pop_front() {
+            self.forget(flows, &ended.flow, self.first);
+            self.first = self.first.wrapping_add(1);
+        }
     }
 
     /// Forgets what is over.
-    pub(crate) fn advance(&mut self, now: u64) {
-        while let Some(&(until, flow)) = self.queue.front()
-            && until <= now
-        {
-            self.queue.pop_front();
-            self.remove(&flow, until);
+    pub(crate) fn advance(&mut self, now: u64, flows: &mut Flows) {
+        while self.queue.front().is_some_and(|ended| ended.until <= now) {
+            self.forget_first(flows);
         }
-        if self.queue.is_empty() && self.queue.capacity() > 64 {
-            (self.queue, self.table) = (VecDeque::new(), HashTable::new());
+        if self.queue.is_empty() && self.queue.capacity() > crate::places::FEW {
+            self.queue = VecDeque::new();
         }
     }
 
     /// When to call [`advance`](Self::advance) next: rarely, for many at a time.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.queue.front().map(|&(until, _)| until + TIME / 8)
+        Some(self.queue.front()?.until + TIME / 8)
     }
 }

@@ -1,6 +1,6 @@
 //! Datagrams.
 
-use alloc::vec;
+use alloc::vec::Vec;
 use core::task::{Poll, Waker};
 
 use smoltcp::{
@@ -12,6 +12,7 @@ use crate::{
     Error, Link, Stack,
     address::header_len,
     endpoint::{Endpoint, Kind, keep},
+    flows::{self, Who},
     rings::Single,
 };
 
@@ -39,24 +40,41 @@ const PATIENCE: u64 = 2_000_000;
 /// How many bytes they have together, in each direction.
 const BYTES: usize = 8192;
 
+/// So many of the same. `None` if there is no memory.
+fn filled<T: Clone>(value: T, count: usize) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).ok()?;
+    values.resize(count, value);
+    Some(values)
+}
+
 impl<L: Link> Stack<L> {
     /// A socket for this port, and this address if it is said; port 0 takes any that is free.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`], [`Error::NoFreePort`].
+    /// [`Error::AddressInUse`], [`Error::NoFreePort`], [`Error::OutOfMemory`].
     pub fn bind_udp(&mut self, local: IpListenEndpoint) -> Result<Udp, Error> {
         let port = match local.port {
-            0 => self.free_port(|this, port| !this.ports.contains_key(&port))?,
-            port if self.ports.contains_key(&port) => return Err(Error::AddressInUse),
+            0 => self.free_port(|this, port| this.flows.find(&flows::port(port)).is_none())?,
+            port if self.flows.find(&flows::port(port)).is_some() => {
+                return Err(Error::AddressInUse);
+            }
             port => port,
         };
-        let buffer = || PacketBuffer::new(vec![PacketMetadata::EMPTY; QUEUE], vec![0; BYTES]);
-        let mut socket = Socket::new(buffer(), buffer());
+        let buffer =
+            || Some(PacketBuffer::new(filled(PacketMetadata::EMPTY, QUEUE)?, filled(0, BYTES)?));
+        let (Some(received), Some(sent)) = (buffer(), buffer()) else {
+            return Err(Error::OutOfMemory);
+        };
+        let mut socket = Socket::new(received, sent);
         let local = IpListenEndpoint { addr: local.addr, port };
         socket.bind(local).map_err(|_| Error::InvalidAddress)?;
-        let endpoint = self.add(Endpoint::new(Kind::Udp { port }, Single::new(socket)));
-        self.ports.insert(port, endpoint);
+        let has_place = self.flows.reserve();
+        let endpoint = Single::new(socket).map(|single| Endpoint::new(Kind::Udp { port }, single));
+        let number = endpoint.filter(|_| has_place).and_then(|endpoint| self.add(endpoint));
+        let endpoint = number.ok_or(Error::OutOfMemory)?;
+        self.flows.insert(flows::port(port), Who::Datagrams(endpoint));
         Ok(Udp { endpoint, port })
     }
 
@@ -67,7 +85,7 @@ impl<L: Link> Stack<L> {
         waker: &Waker,
         take: impl FnOnce(&[u8], IpEndpoint, Option<IpAddress>) -> R,
     ) -> Poll<R> {
-        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
+        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint) else {
             return Poll::Pending; // cannot be: there is a `Udp`
         };
         if let Ok((bytes, metadata)) = endpoint.single.socket::<Socket<'_>>().recv() {
@@ -79,7 +97,7 @@ impl<L: Link> Stack<L> {
 
     /// Whether there is a datagram.
     pub fn poll_readable_udp(&mut self, socket: &Udp, waker: &Waker) -> Poll<()> {
-        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
+        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint) else {
             return Poll::Pending; // cannot be: there is a `Udp`
         };
         if endpoint.single.socket::<Socket<'_>>().can_recv() {
@@ -118,7 +136,7 @@ impl<L: Link> Stack<L> {
             return Poll::Ready(Err(Error::InvalidAddress));
         }
         let (route, way) = (self.source_address(to.addr), self.has_way(to.addr));
-        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint as usize) else {
+        let Some(endpoint) = self.endpoints.get_mut(socket.endpoint) else {
             return Poll::Ready(Err(Error::InvalidAddress));
         };
         let header = header_len(to.addr) + HEADER;
@@ -154,13 +172,13 @@ impl<L: Link> Stack<L> {
 
     /// Ends a socket; what is still kept is dropped.
     pub fn close_udp(&mut self, socket: Udp) {
-        self.ports.remove(&socket.port);
+        self.flows.remove(&flows::port(socket.port), Who::Datagrams(socket.endpoint));
         self.remove(socket.endpoint);
     }
 
     /// Wakes who can go on.
     pub(crate) fn follow_udp(&mut self, now: u64, number: u32) {
-        let Some(endpoint) = self.endpoints.get_mut(number as usize) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(number) else { return };
         let socket = endpoint.single.socket::<Socket<'_>>();
         if !endpoint.stalled {
             endpoint.since = now;
