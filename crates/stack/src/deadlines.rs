@@ -14,8 +14,8 @@ use crate::places::try_box;
 
 /// Deadlines of endpoints by their number, in microseconds.
 pub(crate) struct Deadlines {
-    // Invariant: a node is in no wheel but this one, and nodes are dropped by `drop` alone, which takes them
-    // out first.
+    // Invariant: a node is in no wheel but this one, and nodes are dropped by `drop` and `truncate` alone, which
+    // take them out first.
     wheel: Pin<Box<Wheel<u32>>>,
     #[expect(clippy::vec_box, reason = "nodes must not move when there are more")]
     nodes: Vec<Box<Node<u32>>>,
@@ -45,6 +45,15 @@ impl Deadlines {
             self.nodes.push(node);
         }
         true
+    }
+
+    /// There are no endpoints from this number on: gives their memory back.
+    #[inline]
+    pub(crate) fn truncate(&mut self, end: usize) {
+        if end < self.nodes.len() {
+            (end..self.nodes.len()).for_each(|endpoint| self.clear(endpoint as u32));
+            self.nodes.truncate(end);
+        }
     }
 
     /// Asks for the endpoint's turn at `deadline`, or up to an eighth later, so that many share a moment.

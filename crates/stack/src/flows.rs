@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
-use crate::classify::Flow;
+use crate::{classify::Flow, places::FEW};
 
 /// What a packet is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Flows {
     /// Keyed, so that nobody outside can choose ports that all meet in one bucket.
     hasher: FixedState,
     connections: usize,
+    /// The most entries there were since memory was given back.
+    most: usize,
 }
 
 /// The ends of all datagrams to a port.
@@ -42,7 +44,12 @@ fn hashing(hasher: &FixedState) -> impl Fn(&(Flow, Who)) -> u64 {
 
 impl Flows {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { table: HashTable::new(), hasher: FixedState::with_seed(seed), connections: 0 }
+        Self {
+            table: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            connections: 0,
+            most: 0,
+        }
     }
 
     /// How many connections there are.
@@ -67,6 +74,7 @@ impl Flows {
         self.count(who, 1);
         let hash = self.hasher.hash_one(flow);
         self.table.insert_unique(hash, (flow, who), hashing(&self.hasher));
+        self.most = self.most.max(self.table.len());
     }
 
     /// Gives ends to somebody else. Whether `from` had them.
@@ -87,16 +95,56 @@ impl Flows {
         let Ok(entry) = self.table.find_entry(hash, |it| *it == (*flow, who)) else { return false };
         entry.remove();
         self.count(who, -1);
-        if self.table.is_empty() && self.table.capacity() > crate::places::FEW {
-            // The memory of a flood.
-            self.table = HashTable::new();
+        if self.most > FEW && self.table.len() <= self.most / 8 {
+            self.trim();
         }
         true
+    }
+
+    /// Gives back the memory of a flood.
+    #[cold]
+    fn trim(&mut self) {
+        self.most = self.table.len();
+        let mut smaller = HashTable::new();
+        if smaller.try_reserve(FEW.max(2 * self.most), hashing(&self.hasher)).is_ok() {
+            for entry in self.table.drain() {
+                smaller.insert_unique(self.hasher.hash_one(entry.0), entry, hashing(&self.hasher));
+            }
+            self.table = smaller;
+        }
     }
 
     fn count(&mut self, who: Who, by: isize) {
         if let Who::Connection(_) = who {
             self.connections = self.connections.saturating_add_signed(by);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_have_one_owner_and_memory_is_given_back() {
+        let mut flows = Flows::new(1);
+        for number in 0..10_000 {
+            assert!(flows.reserve());
+            flows.insert(port(number), Who::Connection(number.into()));
+        }
+        assert_eq!(
+            (flows.connections(), flows.find(&port(77))),
+            (10_000, Some(Who::Connection(77)))
+        );
+        assert!(flows.pass(&port(77), Who::Connection(77), Who::Ended(1)));
+        assert!(!flows.pass(&port(77), Who::Connection(77), Who::Ended(1)));
+        assert_eq!((flows.connections(), flows.find(&port(77))), (9_999, Some(Who::Ended(1))));
+        assert!(!flows.remove(&port(77), Who::Connection(77)));
+        let many = flows.table.capacity();
+        for number in 0..10_000 {
+            assert_eq!(flows.remove(&port(number), Who::Connection(number.into())), number != 77);
+        }
+        assert_eq!((flows.connections(), flows.find(&port(77))), (0, Some(Who::Ended(1))));
+        assert!(flows.table.capacity() < many / 50);
     }
 }

@@ -131,11 +131,13 @@ impl<L: Link> Stack<L> {
             }
             return true;
         }
-        let Some(handshake) = self.handshakes.acknowledged(now, &flow, begun, &last) else {
-            return false;
-        };
+        let handshake = self.handshakes.acknowledged(now, &flow, begun, &last);
         let connections = self.connections();
         let Some((options, is_full)) = self.listener_for(&flow) else { return false };
+        let Some(handshake) = handshake else {
+            // What brings no cookie may come in front of what does, or that was lost: the peer says it again.
+            return begun.is_none();
+        };
         // The peer believes that it is connected, and will ask again: by data, or when it hears our answer again.
         let port = flow.local.port;
         if is_full || connections >= self.limit || !self.has_queue(port) {

@@ -13,6 +13,8 @@ pub(crate) struct Places<T> {
     /// The free place that is taken next, if there is one.
     free: Option<u32>,
     len: usize,
+    /// The most things there were since memory was given back.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -24,7 +26,7 @@ enum Place<T> {
 
 impl<T> Places<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: None, len: 0 }
+        Self { places: Vec::new(), free: None, len: 0, most: 0 }
     }
 
     /// How many things there are.
@@ -50,6 +52,7 @@ impl<T> Places<T> {
             }
         };
         self.len += 1;
+        self.most = self.most.max(self.len);
         Some(number)
     }
 
@@ -69,7 +72,12 @@ impl<T> Places<T> {
         }
     }
 
-    /// Takes a thing out. The memory of all is given back with the last of many.
+    /// No place has this number, nor a higher one.
+    pub(crate) fn end(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Takes a thing out. Memory is given back when few are left of many.
     pub(crate) fn remove(&mut self, number: u32) -> Option<T> {
         let place = self.places.get_mut(number as usize)?;
         if let Place::Free(_) = place {
@@ -78,10 +86,25 @@ impl<T> Places<T> {
         let Place::Taken(thing) = mem::replace(place, Place::Free(self.free)) else { return None };
         self.free = Some(number);
         self.len -= 1;
-        if self.len == 0 && self.places.len() > FEW {
-            *self = Self::new();
+        if self.most > FEW && self.len <= self.most / 8 {
+            self.trim();
         }
         Some(thing)
+    }
+
+    /// Gives back the free places behind the last thing. The lower ones of the others are taken first.
+    #[cold]
+    fn trim(&mut self) {
+        while let Some(Place::Free(_)) = self.places.last() {
+            self.places.pop();
+        }
+        self.places.shrink_to(FEW);
+        (self.free, self.most) = (None, self.len);
+        for (number, place) in self.places.iter_mut().enumerate().rev() {
+            if let Place::Free(next) = place {
+                *next = self.free.replace(number as u32);
+            }
+        }
     }
 
     /// All, with their numbers.
@@ -143,10 +166,14 @@ mod tests {
         assert_eq!((places[9], places.get_mut(7)), (90, Some(&mut 70)));
         let sum: u32 = places.iter_mut().map(|(number, _)| number).sum();
         assert_eq!(sum, (0..=100).sum());
-        for number in 0..=100 {
+        // Those that stay keep their numbers, and the memory of those behind them is given back.
+        for number in (0..=100).rev().filter(|number| ![3, 20].contains(number)) {
             assert!(places.remove(number).is_some());
         }
-        assert_eq!((places.len(), places.places.capacity()), (0, 0));
+        assert_eq!((places.len(), places[3], places[20]), (2, 3, 20));
+        assert!(places.end() <= 100 / 8 + 21 && places.places.capacity() <= FEW);
+        let next = places.insert(0).unwrap();
+        assert!(next < 21 && places.insert(0) != Some(next));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Buffers {
     limit: usize,
 }
 
-/// The most bytes that are kept, and not given back to the heap.
+/// The most bytes that are kept, and not given back to the heap, unless an eighth of the limit is less.
 const KEPT: usize = 512 << 10;
 
 impl Buffers {
@@ -70,7 +70,8 @@ impl Buffers {
     /// Takes a buffer back.
     pub(crate) fn give_back(&mut self, buffer: Vec<u8>) {
         self.lent -= buffer.len();
-        if self.kept + buffer.len() <= KEPT && self.free.try_reserve(1).is_ok() {
+        if self.kept + buffer.len() <= KEPT.min(self.limit / 8) && self.free.try_reserve(1).is_ok()
+        {
             self.kept += buffer.len();
             self.free.push(buffer);
         }

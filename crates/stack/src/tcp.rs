@@ -771,6 +771,7 @@ impl<L: Link> Stack<L> {
     pub(crate) fn remove_connection(&mut self, number: u32) {
         self.deadlines.clear(number);
         let Some(mut endpoint) = self.endpoints.remove(number) else { return };
+        self.deadlines.truncate(self.endpoints.end());
         if let Kind::Tcp { flow, .. } = endpoint.kind {
             self.flows.remove(&flow, Who::Connection(number));
         }

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use crate::{
     classify::{Flow, Segment},
     flows::{Flows, Who},
+    places::FEW,
 };
 
 /// How long, in microseconds: twice what a segment lives. Linux has the same (`TCP_TIMEWAIT_LEN`).
@@ -111,7 +112,7 @@ impl TimeWait {
         while self.queue.front().is_some_and(|ended| ended.until <= now) {
             self.forget_first(flows);
         }
-        if self.queue.is_empty() && self.queue.capacity() > crate::places::FEW {
+        if self.queue.is_empty() && self.queue.capacity() > FEW {
             self.queue = VecDeque::new();
         }
     }

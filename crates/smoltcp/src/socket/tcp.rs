@@ -2791,7 +2791,9 @@ impl<'a> Socket<'a> {
             net_debug!("timeout exceeded");
             self.set_state(State::Closed);
         } else if self.timer.should_retransmit(cx.now()) {
-            if self.timer.is_retransmit() && self.tail_probe == TailProbe::Scheduled {
+            if let Timer::Retransmit { .. } = self.timer
+                && self.tail_probe == TailProbe::Scheduled
+            {
                 net_debug!("probing for the loss of the last segment");
                 self.tail_probe = TailProbe::Pending;
             } else if let Timer::Retransmit { .. } = self.timer {

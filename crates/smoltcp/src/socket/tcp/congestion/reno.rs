@@ -101,6 +101,8 @@ impl Controller for Reno {
 
     fn set_mss(&mut self, mss: usize) {
         self.mss = mss;
+        // The handshake tells of it, so this is where the initial window begins (RFC 6928).
+        self.cwnd = (10 * mss).min((2 * mss).max(14600));
     }
 
     fn set_remote_window(&mut self, remote_window: usize) {
