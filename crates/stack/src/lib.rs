@@ -37,6 +37,7 @@ extern crate alloc;
 mod address;
 mod checksum;
 mod classify;
+mod conflicts;
 mod deadlines;
 mod dhcp;
 mod dns;
@@ -62,6 +63,7 @@ mod time_wait;
 mod udp;
 
 pub use address::{address, parse as parse_address, standard};
+pub use conflicts::Conflict;
 pub use dns::Lookup;
 pub use error::Error;
 pub use link::{Link, Offload, PartialChecksum, Segments, Work};

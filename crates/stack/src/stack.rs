@@ -16,6 +16,7 @@ use smoltcp::{
 use crate::{
     Error, Link,
     classify::{Class, Segment, classify},
+    conflicts::Conflicts,
     deadlines::Deadlines,
     dhcp, dns,
     endpoint::{Endpoint, Kind, wait_in},
@@ -94,6 +95,7 @@ pub struct Stack<L> {
     unconfigured: Vec<Waker>,
     random: u64,
     pub(crate) counters: Counters,
+    pub(crate) conflicts: Conflicts,
     /// A server has given an address, or taken it back.
     pub(crate) news: bool,
 }
@@ -222,6 +224,7 @@ impl<L: Link> Stack<L> {
             unconfigured: Vec::new(),
             random: config.seeds[1],
             counters: Counters::default(),
+            conflicts: Conflicts::default(),
             news: false,
         };
         this.start_ipv6(mac, &config, now);
@@ -368,6 +371,7 @@ impl<L: Link> Stack<L> {
                 None => self.feed_nobody(now, frame),
             },
             Class::Neighbour => {
+                self.look_for_conflict(now, frame);
                 self.feed_nobody(now, frame);
                 self.serve_stalled(now);
             }

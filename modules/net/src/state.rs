@@ -14,7 +14,7 @@ use spin::{Mutex, Once};
 use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_driver::{net, random_u64};
 use wakeful_hal::{console, timer};
-use wakeful_stack::{Config, IpAddress, Stack, Woken, standard};
+use wakeful_stack::{Config, Conflict, IpAddress, Stack, Woken, standard};
 use wakeful_task::{Builder, Priority};
 use wakeful_time::{Duration, Sleep, timeout};
 
@@ -155,11 +155,15 @@ fn serve_once(context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, woken: &mut
         let wants_room = guard.wants_room();
         let rests = budget > 0 && !guard.link().0.rest(wants_room);
         let news = guard.take_news();
+        let conflict = guard.take_conflict();
         guard.take_woken(woken);
         drop(guard);
         woken.wake();
         if news {
             tell_address();
+        }
+        if let Some(conflict) = conflict {
+            tell_conflict(conflict);
         }
         if budget == 0 {
             context.waker().wake_by_ref(); // others first
@@ -176,6 +180,15 @@ fn serve_once(context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, woken: &mut
             return;
         }
     }
+}
+
+/// Says that somebody else has our address.
+#[cold]
+fn tell_conflict(Conflict { address, other: [a, b, c, d, e, f] }: Conflict) {
+    console::print(format_args!(
+        "wakeful: address {address} is also used by {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}: \
+         change one of the two\n"
+    ));
 }
 
 /// Says which address a server has given, or that it has taken it back.

@@ -12,6 +12,7 @@ use crate::IpListenEndpoint;
 
 mod dhcp;
 mod fuzz;
+mod opening;
 mod pair;
 mod peer;
 mod tcp;

@@ -90,20 +90,25 @@ impl Machine {
     /// With an address, on a link where the peer is known. It answers whenever it is asked for its hardware
     /// address.
     pub(super) fn new() -> Self {
-        let mut this = Self::without_address();
+        Self::with_buffers(1 << 24)
+    }
+
+    /// With so many bytes for the buffers of connections.
+    pub(super) fn with_buffers(buffers: usize) -> Self {
+        let mut this = Self::made(buffers);
         this.stack.set_address(IpCidr::new(OURS.into(), 24), None).unwrap();
         this.receive(introduction_of(PEER));
         this
     }
 
     pub(super) fn without_address() -> Self {
+        Self::made(1 << 24)
+    }
+
+    fn made(buffers: usize) -> Self {
         let card = Card { incoming: VecDeque::new(), outgoing: Vec::new(), room: true };
-        let config = Config {
-            seeds: [1, 2, 3, 4],
-            connections: 100,
-            buffers: 1 << 24,
-            autoconfiguration: false,
-        };
+        let config =
+            Config { seeds: [1, 2, 3, 4], connections: 100, buffers, autoconfiguration: false };
         let stack = Stack::new(card, config, 0);
         Self { stack, now: 0, sleeps_until: None, sent: Vec::new() }
     }
@@ -395,7 +400,7 @@ fn asked_for(frame: &[u8]) -> Option<Ipv4Address> {
 }
 
 /// The answer.
-fn introduction_of(address: Ipv4Address) -> Vec<u8> {
+pub(super) fn introduction_of(address: Ipv4Address) -> Vec<u8> {
     let answer = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
         source_hardware_addr: PEER_MAC,
