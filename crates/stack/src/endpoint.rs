@@ -17,6 +17,8 @@ pub(crate) struct Endpoint {
     pub(crate) expected: u32,
     /// The number behind the peer's FIN, once it was there.
     pub(crate) peer_end: u32,
+    /// Tells connections of one number apart.
+    pub(crate) serial: u32,
     /// The lists that it is in.
     pub(crate) dirty: bool,
     pub(crate) stalled: bool,
@@ -66,6 +68,7 @@ impl Endpoint {
             writer: None,
             expected: 0,
             peer_end: 0,
+            serial: 0,
             dirty: false,
             stalled: false,
             in_acknowledgements: false,

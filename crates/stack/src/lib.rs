@@ -69,5 +69,5 @@ pub use error::Error;
 pub use link::{Link, Offload, PartialChecksum, Segments, Work};
 pub use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address};
 pub use stack::{Config, Counters, Stack, Woken};
-pub use tcp::{Connection, Listener, TcpOptions};
+pub use tcp::{Connection, ConnectionId, Listener, TcpOptions};
 pub use udp::Udp;

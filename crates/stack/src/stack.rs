@@ -85,6 +85,8 @@ pub struct Stack<L> {
     /// Memory of connections that have ended.
     #[expect(clippy::vec_box, reason = "they come from the places and go back to them")]
     pub(crate) spare: Vec<Box<Endpoint>>,
+    /// That of the last connection.
+    pub(crate) serial: u32,
     pub(crate) limit: usize,
     /// For frames that are no endpoint's.
     empty: SocketSet<'static>,
@@ -216,6 +218,7 @@ impl<L: Link> Stack<L> {
             wants_room: false,
             woken: Woken::new(),
             spare: Vec::new(),
+            serial: 0,
             limit: config.connections,
             empty: SocketSet::new(Vec::new()),
             dhcp: None,

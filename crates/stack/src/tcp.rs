@@ -33,6 +33,13 @@ impl Connection {
     }
 }
 
+/// Says which connection it is, or was: its number is given to others later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId {
+    number: u32,
+    serial: u32,
+}
+
 /// A port on which connections are taken. To be given to [`Stack::unlisten`] in the end.
 #[derive(Debug)]
 pub struct Listener(u16);
@@ -643,6 +650,22 @@ impl<L: Link> Stack<L> {
         self.serve(now, connection.0);
     }
 
+    /// Which one it is.
+    pub fn id(&mut self, connection: &Connection) -> ConnectionId {
+        ConnectionId { number: connection.0, serial: self.endpoint(connection).serial }
+    }
+
+    /// Resets a connection and lets go of it, if it is still the application's: whoever has the [`Connection`]
+    /// must never use it again.
+    pub fn abort_lost(&mut self, now: u64, lost: ConnectionId) {
+        if let Some(endpoint) = self.endpoints.get(lost.number)
+            && endpoint.serial == lost.serial
+            && let Kind::Tcp { owner: Owner::Application, .. } = endpoint.kind
+        {
+            self.abort(now, Connection(lost.number));
+        }
+    }
+
     /// Resets a connection and lets go of it.
     pub fn abort(&mut self, now: u64, connection: Connection) {
         self.endpoint(&connection).single.socket::<Socket<'_>>().abort();
@@ -751,7 +774,7 @@ impl<L: Link> Stack<L> {
         if before.is_none() && !self.flows.reserve() {
             return None;
         }
-        let endpoint = match self.spare.pop() {
+        let mut endpoint = match self.spare.pop() {
             Some(mut endpoint) => {
                 endpoint.kind = kind;
                 endpoint.single.renew_tcp(receive, transmit);
@@ -759,6 +782,8 @@ impl<L: Link> Stack<L> {
             }
             None => try_box(Endpoint::new(kind, Single::tcp(receive, transmit)?))?,
         };
+        self.serial = self.serial.wrapping_add(1);
+        endpoint.serial = self.serial;
         let number = self.endpoints.insert(endpoint)?;
         let number = self.with_deadline(number)?;
         match before {

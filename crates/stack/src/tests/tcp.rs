@@ -475,3 +475,34 @@ fn who_sleeps_hears_of_a_deadline_that_is_earlier_than_planned() {
         machine.stack.set_options(machine.now, &connection, &options);
     });
 }
+
+/// As after a panic of the task that had it.
+#[test]
+fn lost_connection_is_reset_and_its_number_given_to_others() {
+    let mut machine = Machine::new();
+    let (connection, mut peer) = machine.accepted(TcpOptions::default());
+    peer.say(&mut machine, Psh, b"unread");
+    let lost = machine.stack.id(&connection);
+    machine.segments();
+    machine.stack.abort_lost(machine.now, lost);
+    assert_eq!(controls(&machine.segments()), [Rst]);
+    machine.pass(SECOND);
+    assert_eq!(machine.stack.connections(), 0);
+
+    // What is not lost is left alone: neither nobody's nor the next one of that number.
+    machine.stack.abort_lost(machine.now, lost);
+    let (next, mut peer) = machine.accepted(TcpOptions::default());
+    assert_eq!(format!("{next:?}"), format!("{connection:?}"), "the number is used again");
+    machine.stack.abort_lost(machine.now, lost);
+    peer.say(&mut machine, Psh, b"hello");
+    let mut heard = Vec::new();
+    assert_eq!(machine.read(&next, &mut heard), Ok(false));
+    assert_eq!(heard, b"hello");
+
+    // Nor one that says goodbye.
+    let closed = machine.stack.id(&next);
+    machine.segments();
+    machine.close(next);
+    machine.stack.abort_lost(machine.now, closed);
+    assert_eq!(controls(&machine.segments()), [Fin]);
+}
