@@ -15,6 +15,7 @@
 //! On a machine that cannot end its own emulator, the kernel's last line says
 //! `wakeful: halted, exit code N`. A machine that serves says where, once: `http://ADDRESS:PORT`.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -23,6 +24,9 @@ use crate::symbols::{Frame, Symbols};
 
 /// A longer line is no line of a report; what is beyond is not looked at.
 const LONGEST_LINE: usize = 120;
+
+/// What is shown of a function's name, in letters: that of a web server's future has a hundred thousand.
+const LONGEST_NAME: usize = 200;
 
 /// One console, read from the machine's start.
 pub(crate) struct Console<'a> {
@@ -42,12 +46,13 @@ impl<'a> Console<'a> {
     }
 
     /// A console of a machine that runs this ELF file. The file is read when the first address
-    /// appears.
+    /// appears, and each address is looked up once.
     pub(crate) fn of(elf: &'a std::path::Path) -> Self {
-        let mut symbols = None;
+        let (mut symbols, mut known) = (None, HashMap::<u64, Vec<Frame>>::new());
         Self::new(move |address| {
             let symbols = symbols.get_or_insert_with(|| Symbols::open(elf));
-            symbols.as_ref().map_or_else(|_| Vec::new(), |symbols| symbols.frames(address))
+            let look_up = || symbols.as_ref().map_or_else(|_| Vec::new(), |it| it.frames(address));
+            known.entry(address).or_insert_with(look_up).clone()
         })
     }
 
@@ -107,7 +112,10 @@ fn describe(frames: &[Frame]) -> String {
     let mut text = String::new();
     for (index, Frame { function, location }) in frames.iter().enumerate() {
         let before = if index == 0 { "  " } else { "\r\n      in " };
-        _ = write!(text, "{before}{function}");
+        _ = match function.char_indices().nth(LONGEST_NAME) {
+            Some((end, _)) => write!(text, "{before}{}…", &function[..end]),
+            None => write!(text, "{before}{function}"),
+        };
         if let Some(location) = location {
             _ = write!(text, "  ({location})");
         }
@@ -146,6 +154,13 @@ mod tests {
             REPORT.as_bytes().chunks(size).for_each(|piece| console.feed(piece, &mut out));
             assert_eq!(String::from_utf8(out).unwrap(), NAMED, "in pieces of {size}");
         }
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let function = "ö".repeat(1000);
+        let text = describe(&[Frame { function, location: Some("a.rs:1".into()) }]);
+        assert_eq!(text, format!("  {}…  (a.rs:1)", "ö".repeat(LONGEST_NAME)));
     }
 
     #[test]

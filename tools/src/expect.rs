@@ -65,7 +65,12 @@ impl<'a> Progress<'a> {
                 Step::Type(input) => typed.push_str(input),
                 Step::See(pattern) => match find(&text[self.position..], pattern) {
                     Some(end) => self.position += end,
-                    None => break,
+                    None => {
+                        // Not on a line that is whole, and on no later one unless it comes.
+                        let last = text.rfind('\n').map_or(0, |end| end + 1);
+                        self.position = self.position.max(last);
+                        break;
+                    }
                 },
             }
             self.done += 1;

@@ -24,7 +24,7 @@ struct Piece {
 }
 
 /// One function at an address. Inlining puts several at the same address.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) function: String,
     /// `file:line`, if the file has line tables.
