@@ -17,7 +17,8 @@ use crate::{
     budget::poll_proceed,
     platform::{OUTSIDE, Platform},
     state::{
-        ABORTED, CANCEL, COMPLETE, HANDLE, LEVEL, LEVEL_SHIFT, State, VACANT, WAITER, generation,
+        ABORTED, CANCEL, COMPLETE, DETACHED, HANDLE, LEVEL, LEVEL_SHIFT, State, VACANT, WAITER,
+        generation,
     },
     task::{self, Header},
     thin::ThinWaker,
@@ -149,19 +150,27 @@ impl<P: Platform> fmt::Debug for Task<P> {
     }
 }
 
-/// The task was aborted: there is no result.
+/// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aborted;
+pub enum JoinError {
+    /// The task was aborted.
+    Aborted,
+    /// The task panicked, and was given up.
+    Panicked,
+}
 
-impl fmt::Display for Aborted {
+impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task was aborted")
+        f.write_str(match self {
+            Self::Aborted => "the task was aborted",
+            Self::Panicked => "the task panicked",
+        })
     }
 }
 
-impl core::error::Error for Aborted {}
+impl core::error::Error for JoinError {}
 
-/// Waits for a task's result: `Ok` of what its future returned, or [`Aborted`].
+/// Waits for a task's result: `Ok` of what its future returned, or a [`JoinError`].
 ///
 /// Dropping the handle detaches the task: it goes on, and its result is dropped.
 ///
@@ -238,20 +247,10 @@ impl<P: Platform, T> JoinHandle<P, T> {
         // SAFETY: type-stable.
         self.task.map_or_else(TaskUsage::default, |task| unsafe { task.as_ref() }.counters.usage())
     }
-
-    /// Gives the slot up.
-    ///
-    /// # Safety
-    ///
-    /// The task is complete, and its output gone.
-    unsafe fn release(task: NonNull<Header>) {
-        // SAFETY: complete. With `WAITER` the completion is not done yet: it vacates the slot.
-        unsafe { task::vacate::<P>(task, WAITER) };
-    }
 }
 
 impl<P: Platform, T> Future for JoinHandle<P, T> {
-    type Output = Result<T, Aborted>;
+    type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let task = self.header();
@@ -294,13 +293,13 @@ impl<P: Platform, T> Future for JoinHandle<P, T> {
         }
         self.task = None;
         let result = if state & ABORTED != 0 {
-            Err(Aborted)
+            Err(if state & DETACHED != 0 { JoinError::Panicked } else { JoinError::Aborted })
         } else {
             // SAFETY: complete, not aborted, and the handle is ours.
             Ok(unsafe { task::take_output::<T>(task) })
         };
         // SAFETY: complete, and the output is ours.
-        unsafe { Self::release(task) };
+        unsafe { task::release::<P>(task) };
         Poll::Ready(result)
     }
 }
@@ -325,7 +324,7 @@ impl<P: Platform, T> Drop for JoinHandle<P, T> {
             unsafe { task::drop_output::<T>(task) };
         }
         // SAFETY: complete, and the output is gone.
-        unsafe { Self::release(task) };
+        unsafe { task::release::<P>(task) };
     }
 }
 

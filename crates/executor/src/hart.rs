@@ -1,6 +1,7 @@
 //! A hart's scheduler: its queue, its inbox, its memory of tasks, and the loop that polls.
 
 use core::{
+    fmt,
     marker::PhantomData,
     ptr::{self, NonNull},
     // Not loom's: these are statistics, nothing depends on their order.
@@ -17,7 +18,7 @@ use crate::{
     platform::{OUTSIDE, Platform},
     queue::{Best, Queue},
     slab::{Returns, Slab},
-    task::{CLASS_STATIC, Header},
+    task::{self, CLASS_STATIC, Header},
     waker,
 };
 
@@ -130,6 +131,37 @@ impl<P: Platform> Hart<P> {
         idle
     }
 
+    /// Whether the task that is having its turn on this hart can be [abandoned](Self::abandon_current): not
+    /// if there is none, or if it was started as [essential](crate::Builder::essential).
+    pub fn can_abandon(&self) -> bool {
+        // SAFETY: a task having its turn is in its slot, and this is its home.
+        self.current().is_some_and(|task| unsafe { !task::is_essential(task) })
+    }
+
+    /// Takes the turn away from the task that has it, for good, in the middle of its poll. README.md says
+    /// why that is sound.
+    ///
+    /// From here on this hart is in no task's turn: the caller may say so on a console. Then come
+    /// [`Abandoned::bury`], and a new [`run`](Self::run), which may be on top of what runs now or on
+    /// another stack.
+    ///
+    /// Returns `None`, and does nothing, if it [cannot](Self::can_abandon) be abandoned.
+    ///
+    /// # Safety
+    ///
+    /// The caller was called by that poll, on this hart, and control never returns there. The frames of the
+    /// poll are not overwritten ever after.
+    pub unsafe fn abandon_current(&'static self) -> Option<Abandoned<P>> {
+        if !self.can_abandon() {
+            return None;
+        }
+        let task = self.current()?;
+        self.leave_loop();
+        // What it spent is not the fault of who comes next.
+        self.budget.set(budget::FULL);
+        Some(Abandoned { task, platform: PhantomData })
+    }
+
     fn enter(&self) {
         assert!(P::here() == self.number.get(), "a hart runs its own tasks only");
         assert!(!self.is_running.replace(true), "a task cannot run the tasks of its hart");
@@ -238,6 +270,34 @@ impl<P: Platform> Hart<P> {
     #[inline]
     pub(crate) fn depart(&self) {
         self.net_tasks.store(self.net_tasks.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+}
+
+/// A task that was taken out of its poll.
+#[must_use = "until it is buried, those who wait for it do not know"]
+pub struct Abandoned<P> {
+    task: NonNull<Header>,
+    platform: PhantomData<fn() -> P>,
+}
+
+impl<P: Platform> Abandoned<P> {
+    /// The name that the task was spawned with.
+    pub fn name(&self) -> Option<&'static str> {
+        // SAFETY: its slot is never vacated.
+        unsafe { task::name(self.task) }
+    }
+
+    /// Ends the task: its handle says [`Panicked`](crate::JoinError::Panicked), and what it was to do in this
+    /// case is done, here and now. Its memory is lost.
+    pub fn bury(self) {
+        // SAFETY: who made this promised that the poll never goes on.
+        unsafe { task::abandon::<P>(self.task) };
+    }
+}
+
+impl<P: Platform> fmt::Debug for Abandoned<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Abandoned").field(&self.name()).finish()
     }
 }
 

@@ -42,13 +42,14 @@ mod yield_now;
 pub use budget::poll_proceed;
 #[cfg(feature = "counters")]
 pub use counters::{HartUsage, TaskUsage};
-pub use handle::{Aborted, JoinHandle, Task, TaskId};
-pub use hart::Hart;
+pub use handle::{JoinError, JoinHandle, Task, TaskId};
+pub use hart::{Abandoned, Hart};
 pub use platform::{OUTSIDE, Platform};
 pub use pool::Pool;
 pub use priority::Priority;
 pub use queue::LEVELS;
 pub use spawn::{Builder, SpawnError};
+pub use task::Guarded;
 pub use thin::ThinWaker;
 pub use waker::waker_vtable;
 pub use yield_now::{YieldNow, yield_now};

@@ -7,7 +7,7 @@ use crate::{
     platform::{OUTSIDE, Platform},
     slab::{self, Class, LARGEST},
     state::{AFAR, HANDLE, LEVEL_SHIFT},
-    task::{Cell, Fit, Header, Label, Name},
+    task::{Cell, Fit, Guarded, Header, Label, Name},
     waker,
 };
 
@@ -55,6 +55,23 @@ impl<P: Platform> Builder<P> {
     }
 }
 
+impl<P: Platform> Builder<P, Name> {
+    /// The machine cannot do without this task: if it panics, it is not [given
+    /// up](crate::Hart::abandon_current). Costs another 16 bytes of its slot.
+    pub const fn essential(self) -> Builder<P, Guarded<()>> {
+        let Self { label, priority, hart, platform } = self;
+        Builder { label: Guarded::essential(label), priority, hart, platform }
+    }
+
+    /// Says what to do if the task panics, as its future is not dropped then: for those who would wait for
+    /// what it has, or count it. Called on the task's hart, outside of any task; dropped when the future
+    /// is, if the task ends otherwise. Costs 8 bytes of the slot and what it holds, in steps of 16.
+    pub fn on_panic<H: FnOnce() + 'static>(self, last: H) -> Builder<P, Guarded<H>> {
+        let Self { label, priority, hart, platform } = self;
+        Builder { label: Guarded::new(label, last), priority, hart, platform }
+    }
+}
+
 #[expect(private_bounds, reason = "labels are of no use to others")]
 impl<P: Platform, L: Label> Builder<P, L> {
     /// Says how urgent it is.
@@ -78,6 +95,7 @@ impl<P: Platform, L: Label> Builder<P, L> {
     pub fn spawn<F>(self, future: F) -> Result<JoinHandle<P, F::Output>, SpawnError>
     where
         F: Future<Output: Send> + Send + 'static,
+        L: Send,
     {
         let here = P::here();
         let home = self.home(here)?;
@@ -115,6 +133,7 @@ impl<P: Platform, L: Label> Builder<P, L> {
     ) -> Result<JoinHandle<P, F::Output>, SpawnError>
     where
         F: Future<Output: Send> + Send + 'static,
+        L: Send,
     {
         let here = P::here();
         let home = self.home(here)?;

@@ -31,7 +31,8 @@ pub(crate) const WAITER: u32 = 1 << 7;
 pub(crate) const LIMBO: u32 = 1 << 8;
 /// No task is here. The slot is on a free list, unless `LIMBO`.
 pub(crate) const VACANT: u32 = 1 << 9;
-/// A poll is under way on a stack that has been set aside: it must not be polled now.
+/// A poll is under way on a stack that has been set aside: it must not be polled now. If the task is over
+/// all the same, that poll never ends: see [`ABANDONED`].
 pub(crate) const DETACHED: u32 = 1 << 10;
 /// It was popped while `DETACHED`: it must be polled again when that poll is over.
 pub(crate) const RENOTIFY: u32 = 1 << 11;
@@ -39,6 +40,10 @@ pub(crate) const RENOTIFY: u32 = 1 << 11;
 pub(crate) const AFAR: u32 = 1 << 12;
 /// In a queue, or about to be put there.
 pub(crate) const QUEUED: u32 = 1 << 31;
+
+/// A task that was given up in the middle of a poll. Future and frames of that poll stay as they are for ever,
+/// so the slot is never vacated.
+pub(crate) const ABANDONED: u32 = COMPLETE | ABORTED | DETACHED;
 
 /// What keeps a popped task from just being polled. In the lower 11 bits: an operand of one instruction.
 pub(crate) const SPECIAL: u32 = COMPLETE | CANCEL | LIMBO | VACANT | DETACHED;

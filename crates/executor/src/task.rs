@@ -20,8 +20,8 @@ use crate::{
     platform::Platform,
     slab,
     state::{
-        ABORTED, AFAR, CANCEL, COMPLETE, DETACHED, HANDLE, LIMBO, QUEUED, RENOTIFY, SPECIAL, State,
-        VACANT, WAITER,
+        ABANDONED, ABORTED, AFAR, CANCEL, COMPLETE, DETACHED, HANDLE, LIMBO, QUEUED, RENOTIFY,
+        SPECIAL, State, VACANT, WAITER,
     },
     thin::ThinWaker,
     waker,
@@ -38,8 +38,8 @@ pub(crate) struct Header {
     pub(crate) home: Plain<u16>,
     /// Where the slot goes when it is vacated. Set once.
     pub(crate) class: u8,
-    /// Where the future or the output lies, in units of 16 bytes; [`NAMED`] if a name follows the header.
-    /// Set before the task is known to anybody.
+    /// Where the future or the output lies, in units of 16 bytes; [`NAMED`] if a name follows the header, and
+    /// [`GUARDED`] if a [`Guarded`] does. Set before the task is known to anybody.
     layout: Plain<u8>,
     /// The next task in the queue.
     pub(crate) next: Plain<*mut Header>,
@@ -51,8 +51,9 @@ pub(crate) struct Header {
 }
 
 const NAMED: u8 = 0x80;
-/// So that seven bits say where the future lies.
-const LARGEST_ALIGN: usize = 1024;
+const GUARDED: u8 = 0x40;
+/// So that six bits say where the future lies.
+const LARGEST_OFFSET: usize = 0x3f * 16;
 
 /// Of slots that no list wants: in a static.
 pub(crate) const CLASS_STATIC: u8 = u8::MAX;
@@ -110,23 +111,88 @@ pub(crate) type Name = &'static str;
 
 /// What stands between header and future.
 pub(crate) trait Label: Sized {
-    const IS_NAME: bool;
+    /// [`NAMED`], [`GUARDED`].
+    const FLAGS: u8;
+
+    /// Drops what the task does not need any more when its future is gone.
+    ///
+    /// # Safety
+    ///
+    /// The label of a task whose turn it is, on its home hart. Called once.
+    #[inline(always)]
+    unsafe fn drop_in_place(_: *mut Self) {}
 }
 
 /// A task without a name.
 impl Label for () {
-    const IS_NAME: bool = false;
+    const FLAGS: u8 = 0;
 }
 
 impl Label for Name {
-    const IS_NAME: bool = true;
+    const FLAGS: u8 = NAMED;
+}
+
+/// The label of a task that says what happens if it panics. Aligned so that what follows begins at one of the
+/// units of `layout`.
+#[repr(C, align(16))]
+pub struct Guarded<H> {
+    name: Name,
+    /// Calls `last`. `None`: this task must not panic.
+    call: Option<unsafe fn(*mut Guarded<()>)>,
+    last: ManuallyDrop<H>,
+}
+
+impl Guarded<()> {
+    pub(crate) const fn essential(name: Name) -> Self {
+        Self { name, call: None, last: ManuallyDrop::new(()) }
+    }
+}
+
+impl<H: FnOnce()> Guarded<H> {
+    pub(crate) const fn new(name: Name, last: H) -> Self {
+        Self { name, call: Some(call_last::<H>), last: ManuallyDrop::new(last) }
+    }
+}
+
+/// # Safety
+///
+/// The label is a `Guarded<H>` of a task that was abandoned, and this is called once.
+unsafe fn call_last<H: FnOnce()>(label: *mut Guarded<()>) {
+    // SAFETY: by the caller's promise.
+    unsafe { ManuallyDrop::take(&mut (*label.cast::<Guarded<H>>()).last)() };
+}
+
+impl<H> Label for Guarded<H> {
+    const FLAGS: u8 = {
+        assert!(align_of::<Self>() <= align_of::<Header>(), "it follows the header at once");
+        NAMED | GUARDED
+    };
+
+    #[inline(never)] // three callers for each task
+    unsafe fn drop_in_place(this: *mut Self) {
+        // SAFETY: nobody but the home hart touches the label. If the drop panics, nothing is called.
+        unsafe {
+            if (*this).call.is_some() {
+                (*this).call = Some(|_| {});
+            }
+            ManuallyDrop::drop(&mut (*this).last);
+        }
+    }
+}
+
+impl<H> Drop for Guarded<H> {
+    /// Of a label that came into no cell.
+    fn drop(&mut self) {
+        // SAFETY: once, here.
+        unsafe { ManuallyDrop::drop(&mut self.last) };
+    }
 }
 
 /// A whole task. Written over the slot's memory behind the header, which stays as it is.
 #[repr(C)]
 pub(crate) struct Cell<L, F: Future> {
     header: Header,
-    label: L,
+    label: ManuallyDrop<L>,
     stage: Stage<F>,
 }
 
@@ -138,9 +204,13 @@ union Stage<F: Future> {
 
 impl<L: Label, F: Future> Cell<L, F> {
     const LAYOUT: u8 = {
-        assert!(align_of::<Self>() <= LARGEST_ALIGN, "a task's future cannot be aligned like this");
-        let stage = (offset_of!(Self, stage) / 16) as u8; // at most LARGEST_ALIGN / 16
-        if L::IS_NAME { stage | NAMED } else { stage }
+        let stage = offset_of!(Self, stage);
+        assert!(stage.is_multiple_of(16));
+        assert!(
+            stage <= LARGEST_OFFSET,
+            "a task's future cannot be aligned like this, or what is done when it panics is too large"
+        );
+        (stage / 16) as u8 | L::FLAGS
     };
 
     /// The future or output of the task in a slot of this type.
@@ -148,6 +218,15 @@ impl<L: Label, F: Future> Cell<L, F> {
     unsafe fn stage(slot: NonNull<Header>) -> *mut Stage<F> {
         // SAFETY: inside of the slot, by the caller's promise.
         unsafe { &raw mut (*slot.cast::<Self>().as_ptr()).stage }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Label::drop_in_place`].
+    #[inline(always)]
+    unsafe fn drop_label(slot: NonNull<Header>) {
+        // SAFETY: inside of the slot, and by the caller's promise.
+        unsafe { L::drop_in_place((&raw mut (*slot.cast::<Self>().as_ptr()).label).cast()) };
     }
 
     /// Fills a slot, whose first poll is still to come.
@@ -169,7 +248,7 @@ impl<L: Label, F: Future> Cell<L, F> {
         let cell = slot.cast::<Self>().as_ptr();
         // SAFETY: nobody else touches a claimed slot. The pointer covers all of it.
         unsafe {
-            (&raw mut (*cell).label).write(label);
+            (&raw mut (*cell).label).write(ManuallyDrop::new(label));
             (&raw mut (*cell).stage).write(Stage { future: ManuallyDrop::new(future) });
             let header = slot.as_ref();
             header.home.set(home);
@@ -199,6 +278,56 @@ pub(crate) unsafe fn name(task: NonNull<Header>) -> Option<Name> {
     unsafe {
         let is_named = task.as_ref().layout.get() & NAMED != 0;
         is_named.then(|| *task.byte_add(offset_of!(Named, label)).cast::<Name>().as_ref())
+    }
+}
+
+/// The label of a task that has such a one: its fields, but for the last.
+///
+/// # Safety
+///
+/// The slot holds a task that is not vacated meanwhile.
+unsafe fn guarded(task: NonNull<Header>) -> Option<*mut Guarded<()>> {
+    /// All cells with such a label have it at the same place, as with names.
+    type Any = Cell<Guarded<()>, core::future::Pending<()>>;
+    // SAFETY: by the caller's promise; `occupy` wrote both.
+    unsafe {
+        let is_guarded = task.as_ref().layout.get() & GUARDED != 0;
+        is_guarded.then(|| task.byte_add(offset_of!(Any, label)).cast().as_ptr())
+    }
+}
+
+/// Whether the task must not panic.
+///
+/// # Safety
+///
+/// The slot holds a task whose turn it is, on its home hart, which calls.
+pub(crate) unsafe fn is_essential(task: NonNull<Header>) -> bool {
+    // SAFETY: by the caller's promise; nobody else writes there.
+    unsafe { guarded(task).is_some_and(|label| (*label).call.is_none()) }
+}
+
+/// Ends a task in the middle of a poll that never returns: tells the handle, and does what was to be done.
+/// The slot stays as it is.
+///
+/// # Safety
+///
+/// The task's poll, or its end, is under way on this hart, which is its home, and never goes on.
+pub(crate) unsafe fn abandon<P: Platform>(task: NonNull<Header>) {
+    // SAFETY: type-stable.
+    let header = unsafe { task.as_ref() };
+    // The last step of a completion drops an output that nobody wants. Then there is nobody to be told.
+    if header.state.load() & COMPLETE == 0 {
+        // What an abort asked for is done.
+        // SAFETY: the home hart, once. Nobody vacates the slot.
+        unsafe { finish::<P>(task, ABANDONED) };
+    }
+    // SAFETY: the slot is not vacated, and nobody else touches the label any more.
+    unsafe {
+        if let Some(label) = guarded(task)
+            && let Some(call) = (*label).call.take()
+        {
+            call(label);
+        }
     }
 }
 
@@ -252,6 +381,7 @@ unsafe fn special<P: Platform, L: Label, F: Future>(task: NonNull<Header>, old: 
         // SAFETY: not complete: the future is there, and its home hart drops it.
         unsafe {
             ManuallyDrop::drop(&mut (*Cell::<L, F>::stage(task)).future);
+            Cell::<L, F>::drop_label(task);
             if finish::<P>(task, COMPLETE | ABORTED) {
                 vacate::<P>(task, 0);
             }
@@ -275,9 +405,11 @@ unsafe fn complete<P: Platform, L: Label, F: Future>(task: NonNull<Header>, outp
         ManuallyDrop::drop(&mut (*stage).future);
         if task.as_ref().state.load() & HANDLE == 0 {
             drop(output);
+            Cell::<L, F>::drop_label(task);
             P::local().depart();
         } else {
             (&raw mut (*stage).output).write(ManuallyDrop::new(output));
+            Cell::<L, F>::drop_label(task);
             if !finish::<P>(task, COMPLETE) {
                 return;
             }
@@ -287,7 +419,8 @@ unsafe fn complete<P: Platform, L: Label, F: Future>(task: NonNull<Header>, outp
     }
 }
 
-/// Tells the handle. Returns whether there is none any more: then output and slot are the caller's.
+/// Tells the handle. Returns whether there is none any more: then output and slot are the caller's, unless
+/// the task is abandoned: then the slot is nobody's.
 ///
 /// # Safety
 ///
@@ -310,7 +443,7 @@ unsafe fn finish<P: Platform>(task: NonNull<Header>, bits: u32) -> bool {
         if old & HANDLE == 0 {
             // The handle has gone meanwhile, with the output, and has left the slot to us.
             // SAFETY: complete, without handle, and nobody in `aux`.
-            unsafe { vacate::<P>(task, 0) };
+            unsafe { release::<P>(task) };
         }
     }
     false
@@ -325,7 +458,7 @@ unsafe fn output<T>(task: NonNull<Header>) -> *mut T {
     // SAFETY: inside of the slot. `layout` was written before the completion that the caller has seen,
     // and stays until the slot is vacated.
     unsafe {
-        let units = task.as_ref().layout.get() & !NAMED;
+        let units = task.as_ref().layout.get() & !(NAMED | GUARDED);
         task.byte_add(16 * usize::from(units)).cast().as_ptr()
     }
 }
@@ -373,6 +506,18 @@ pub(crate) unsafe fn vacate<P: Platform>(task: NonNull<Header>, unless: u32) {
         // SAFETY: vacant, and in no queue.
         unsafe { slab::put_back::<P>(task) };
     }
+}
+
+/// Handle and completion are both done with the task, or one of them is and leaves the slot to the other: with
+/// `WAITER` the completion is still at it. A slot that was abandoned stays as it is.
+///
+/// # Safety
+///
+/// The task is complete, its output gone, and the caller one of the two.
+#[inline(never)]
+pub(crate) unsafe fn release<P: Platform>(task: NonNull<Header>) {
+    // SAFETY: by the caller's promise.
+    unsafe { vacate::<P>(task, WAITER | DETACHED) };
 }
 
 /// A slot in limbo was popped: it can be used again, unless it is in a queue again.

@@ -23,11 +23,11 @@ use core::future::Future;
 pub use machine::{Machine, ring, set_alarm};
 pub use run::{enter_and_run, prepare_hart, run, start};
 use wakeful_executor::Platform;
-#[doc(inline)]
-pub use wakeful_executor::{Aborted, LEVELS, Priority, SpawnError, TaskId, YieldNow, yield_now};
 #[cfg(feature = "counters")]
 #[doc(inline)]
 pub use wakeful_executor::{HartUsage, TaskUsage};
+#[doc(inline)]
+pub use wakeful_executor::{JoinError, LEVELS, Priority, SpawnError, TaskId, YieldNow, yield_now};
 
 /// A task to be: its name, how urgent it is, and where it runs. See [`wakeful_executor::Builder`].
 pub type Builder<L = ()> = wakeful_executor::Builder<Machine, L>;

@@ -40,7 +40,7 @@ pub(crate) async fn life() -> Outcome {
         ensure(here == Ok(hart), || format!("{here:?} instead of hart {hart}"))?;
         let aborted = task::spawn_on(hart, pending::<()>());
         aborted.abort();
-        ensure(aborted.await == Err(task::Aborted), || String::from("not aborted"))?;
+        ensure(aborted.await == Err(task::JoinError::Aborted), || String::from("not aborted"))?;
     }
     // As many on each hart.
     let tasks: Vec<_> = (0..100 * task::harts()).map(|_| task::spawn(pending::<()>())).collect();

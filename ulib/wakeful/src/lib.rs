@@ -60,7 +60,7 @@ pub mod machine {
 #[cfg(feature = "executor")]
 pub mod task {
     pub use wakeful_task::{
-        Aborted, Builder, JoinHandle, LEVELS, Pool, Priority, SpawnError, Task, TaskId, YieldNow,
+        Builder, JoinError, JoinHandle, LEVELS, Pool, Priority, SpawnError, Task, TaskId, YieldNow,
         current, current_name, harts, poll_proceed, spawn, spawn_local, spawn_on, tasks_on,
         yield_now,
     };

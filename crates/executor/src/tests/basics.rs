@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::platform;
-use crate::{Aborted, Builder, JoinHandle, Pool, Priority, SpawnError, Task, yield_now};
+use crate::{Builder, JoinError, JoinHandle, Pool, Priority, SpawnError, Task, yield_now};
 
 /// Polls a future of the test's own once.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
@@ -172,7 +172,7 @@ fn abort_drops_the_future_at_home() {
     assert_eq!(Rc::strong_count(&alive), 2, "not before its hart does");
     hart.run();
     assert_eq!(Rc::strong_count(&alive), 1);
-    assert_eq!(poll_once(&mut handle), Poll::Ready(Err(Aborted)));
+    assert_eq!(poll_once(&mut handle), Poll::Ready(Err(JoinError::Aborted)));
     assert_eq!(hart.tasks(), 0);
 }
 

@@ -27,6 +27,7 @@
 //! | sleep is a look and a store; a push is relaxed, or a load and a store | `inbox_and_sleep` |
 //! | a detached task that was woken is known by `QUEUED` alone | `wake_while_detached`, `abort_while_detached` |
 //! | orders do not look at the generation, or it is not counted | `orders_do_not_hit_the_next_task` |
+//! | a slot is vacated although its task was given up | `handle_goes_as_the_task_is_abandoned` |
 //! | an update (priority, abort, vacating) is a load and a store | `priority_and_wakes` |
 //! | a slot vacated elsewhere is not put back | `slot_comes_back_from_outside` |
 //! | the slots put back are taken by a load and a store | `slots_put_back_are_found_once` |
@@ -51,7 +52,7 @@ use loom::{
 };
 
 use crate::{
-    Aborted, Builder, Hart, JoinHandle, OUTSIDE, Platform, Priority, SpawnError, Task,
+    Builder, Hart, JoinError, JoinHandle, OUTSIDE, Platform, Priority, SpawnError, Task,
     atomic::SEARCHING_LOADS,
     inbox::Inbox,
     slab::{Class, Returns},
@@ -66,6 +67,8 @@ struct Machine {
     /// Interrupts that have come. Not ordered with anything.
     interrupts: [AtomicU32; 2],
     slots: RefCell<HashSet<NonNull<Header>>>,
+    /// The slot whose task was given up.
+    abandoned: Cell<Option<NonNull<Header>>>,
     memory: RefCell<Vec<(*mut u8, Layout)>>,
     /// How many outputs and futures were made, and how many were dropped.
     made: AtomicUsize,
@@ -210,6 +213,7 @@ fn begin(slots: usize) {
         harts: [Hart::new(), Hart::new()],
         interrupts: [AtomicU32::new(0), AtomicU32::new(0)],
         slots: RefCell::default(),
+        abandoned: Cell::default(),
         memory: RefCell::default(),
         made: AtomicUsize::new(0),
         dropped: Arc::default(),
@@ -246,6 +250,9 @@ fn end() {
             assert!(state & (VACANT | LIMBO) == VACANT, "state {state:#x} on a free list");
             assert!(vacant.insert(slot), "doubled");
         }
+    }
+    if let Some(abandoned) = machine.abandoned.get() {
+        assert!(machine.slots.borrow_mut().remove(&abandoned));
     }
     assert_eq!(vacant, *machine.slots.borrow(), "a slot is lost");
     let made = machine.made.load(std::sync::atomic::Ordering::Relaxed);
@@ -367,7 +374,7 @@ impl Wake for Foreign {
     }
 }
 
-fn poll(handle: &mut Handle, waker: &Waker) -> Poll<Result<Tracked, Aborted>> {
+fn poll(handle: &mut Handle, waker: &Waker) -> Poll<Result<Tracked, JoinError>> {
     Pin::new(handle).poll(&mut Context::from_waker(waker))
 }
 
@@ -632,6 +639,77 @@ fn loom_handle_goes_outside() {
 fn loom_handle_goes_as_the_task_is_aborted() {
     model(1, || handle_goes_as_the_task_ends(1, true, true));
     model(1, || handle_goes_as_the_task_ends(OUTSIDE, true, true));
+}
+
+/// Starts a task that gives up in its second poll, as if it had panicked there. Its slot and its future are
+/// lost, and the model does not miss them.
+fn spawn_doomed(gate: &Gate) -> Handle {
+    let polled = gate.clone();
+    spawn(0, gate, move || {
+        if polled.polls() == 2 {
+            machine().abandoned.set(hart(0).current());
+            machine().made.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            // SAFETY: of this poll nothing is left but that it returns.
+            unsafe { hart(0).abandon_current() }.expect("in a task").bury();
+        }
+        false
+    })
+}
+
+/// A handle is dropped where `place` says, while the task is given up, and others wake it.
+fn handle_goes_as_the_task_is_abandoned(place: usize, waits: bool) {
+    let gate = Gate::default();
+    let mut handle = spawn_doomed(&gate);
+    run(0);
+    let waker = Arc::new(Foreign::default());
+    if waits {
+        assert!(poll(&mut handle, &Waker::from(Arc::clone(&waker))).is_pending());
+    }
+    gate.waker().wake();
+    let late = gate.waker();
+    let other = thread::spawn(move || {
+        be(place);
+        drop(handle);
+        late.wake();
+    });
+    run(0);
+    settle([other]);
+    assert_eq!((gate.polls(), dropped()), (2, 0));
+    assert!(waker.count() <= 1);
+    assert_eq!(Arc::strong_count(&waker), 1, "a waker was not dropped");
+}
+
+#[test]
+fn loom_handle_goes_as_the_task_is_abandoned() {
+    bounded_model(1, Some(3), || handle_goes_as_the_task_is_abandoned(1, false));
+    bounded_model(1, Some(3), || handle_goes_as_the_task_is_abandoned(1, true));
+    bounded_model(1, Some(3), || handle_goes_as_the_task_is_abandoned(OUTSIDE, true));
+}
+
+/// Whoever waits for a task that is given up is woken, and told.
+#[test]
+fn loom_abandoned_while_joined() {
+    bounded_model(1, Some(3), || {
+        let gate = Gate::default();
+        let handle = spawn_doomed(&gate);
+        run(0);
+        let task = handle.task();
+        let wakers = [(); 2].map(|()| Arc::new(Foreign::default()));
+        let waiting = Arc::new(Mutex::new(None));
+        let (given, result) = (wakers.clone(), Arc::clone(&waiting));
+        let join = thread::spawn(move || join_by_turns(handle, &given, &[0, 1, 1], &result));
+        gate.waker().wake();
+        run(0);
+        task.abort(); // in vain
+        settle([join]);
+        if let Some(handle) = &mut *waiting.lock().unwrap() {
+            assert_eq!(wakers[1].count(), 1, "who waited last was not woken");
+            let result = poll(handle, Waker::noop()).map(|result| result.map(drop));
+            assert_eq!(result, Poll::Ready(Err(JoinError::Panicked)));
+        }
+        waiting.lock().unwrap().take();
+        assert_eq!(dropped(), 0);
+    });
 }
 
 /// A handle takes the result on another hart while late wakers come.

@@ -1,5 +1,6 @@
 //! On this computer, with threads for harts.
 
+mod abandon;
 mod basics;
 mod interrupts;
 mod memory;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{HERE, memory::Memory};
-use crate::{Aborted, Builder, Hart, JoinHandle, OUTSIDE, Platform, Priority, waker_vtable};
+use crate::{Builder, Hart, JoinError, JoinHandle, OUTSIDE, Platform, Priority, waker_vtable};
 
 const HARTS: usize = 4;
 /// Tasks that live from the beginning to the end, and do things to others and to their children.
@@ -384,7 +384,8 @@ fn meddle(world: &Arc<World>, random: &mut Random) {
             if let Some(mut handle) = handle {
                 let noop = &mut Context::from_waker(Waker::noop());
                 match Pin::new(&mut handle).poll(noop) {
-                    Poll::Ready(Err(Aborted) | Ok(_)) => {}
+                    Poll::Ready(Err(JoinError::Aborted) | Ok(_)) => {}
+                    Poll::Ready(Err(JoinError::Panicked)) => panic!("no task was given up"),
                     Poll::Pending => World::let_go(handle, random),
                 }
             }
