@@ -15,7 +15,7 @@ use sbi_rt::Physical;
 use wakeful_uart::Ring;
 
 use crate::{
-    layout, machine, report,
+    layout, machine, record, report,
     sync::{Hook, IrqLock},
     timer,
     uart::Uart,
@@ -197,6 +197,9 @@ pub(crate) fn flush() {
 /// Prints past the lock: for the hart that has taken the console over.
 pub(crate) fn print_unlocked(text: fmt::Arguments<'_>) {
     let mut lines = Lines::new(|line| {
+        if record::restarts() {
+            record::add(line);
+        }
         with_unlocked(|console| {
             console.write(line);
             console.flush();

@@ -44,6 +44,7 @@ unsafe extern "C" {
     safe static _stack_guard: u8;
     safe static _stack: u8;
     safe static _stack_end: u8;
+    safe static _kept: u8;
     safe static _image_end: u8;
 }
 
@@ -78,6 +79,16 @@ pub mod image {
     /// The first hart's stack; a guard page lies below it.
     pub fn stack() -> Range<usize> {
         span(&_stack, &_stack_end)
+    }
+
+    /// That stack, and what outlives a reboot.
+    pub(crate) fn stack_and_kept() -> Range<usize> {
+        span(&_stack, &_image_end)
+    }
+
+    /// What outlives a reboot: neither loaded nor zeroed.
+    pub(crate) fn kept() -> Range<usize> {
+        span(&_kept, &_image_end)
     }
 
     /// All of it, up to a page boundary.

@@ -25,6 +25,7 @@ pub mod layout;
 pub mod machine;
 pub mod paging;
 pub mod power;
+pub mod record;
 pub mod report;
 pub mod sync;
 pub mod timer;

@@ -85,7 +85,7 @@ pub fn init(_: &'static Machine<'static>, frames: FrameSource) -> PagingResult<M
     map_image(image::rodata(), READ)?;
     map_image(image::data(), READ_WRITE)?;
     map_image(image::fault_stack(), READ_WRITE)?;
-    map_image(image::stack(), READ_WRITE)?;
+    map_image(image::stack_and_kept(), READ_WRITE)?;
 
     for part in machine::large_parts() {
         map_linear(&mut table, part, READ_WRITE)?;

@@ -58,11 +58,16 @@ pub fn off(exit_code: u8) -> ! {
 /// Starts the machine again.
 pub fn reboot() -> ! {
     report::claim();
+    restart();
+    console::print_unlocked(format_args!("wakeful: the firmware cannot reboot this machine\n"));
+    off(EXIT_ERROR)
+}
+
+/// Starts the machine again, after [`report::claim`]; returns if nothing can do that.
+pub(crate) fn restart() {
     console::flush();
     sbi_rt::system_reset(ColdReboot, NoReason);
     test_device(TEST_RESET);
-    console::print_unlocked(format_args!("wakeful: the firmware cannot reboot this machine\n"));
-    off(EXIT_ERROR)
 }
 
 /// Maps the test device. At boot: at the end, whoever dies may hold the locks that mapping takes.

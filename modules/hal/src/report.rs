@@ -10,16 +10,18 @@ use core::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{backtrace, console, hart, power, sync};
+use crate::{backtrace, console, hart, power, record, sync};
 
 /// Number of the hart that ends the machine, plus one; 0 while all is well.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
 /// How many times the owner has begun a report.
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
 
-/// The right to print the last words.
+/// The right to print the last words: of the machine, or of one task.
 #[derive(Debug)]
-pub struct Report(());
+pub struct Report {
+    print: fn(fmt::Arguments<'_>),
+}
 
 impl Report {
     /// Claims the report for this hart. Turns its interrupts off for good.
@@ -27,9 +29,14 @@ impl Report {
     /// Returns only where there is something left to say.
     pub fn begin() -> Self {
         claim();
-        let report = Self(());
+        let report = Self { print: console::print_unlocked };
         match DEPTH.fetch_add(1, Ordering::Relaxed) {
-            0 => report,
+            0 => {
+                if record::restarts() {
+                    record::begin();
+                }
+                report
+            }
             1 => {
                 report
                     .print(format_args!("\nthe report itself failed; nothing more can be said\n"));
@@ -40,9 +47,14 @@ impl Report {
         }
     }
 
-    /// Prints, past any lock that the dying code may hold.
+    /// A report of what the machine survives: printed as anything else.
+    pub fn aside() -> Self {
+        Self { print: console::print }
+    }
+
+    /// Prints; at the end of the machine past any lock that the dying code may hold.
     pub fn print(&self, text: fmt::Arguments<'_>) {
-        console::print_unlocked(text);
+        (self.print)(text);
     }
 
     /// Prints where this code was called from: return addresses, innermost first.
@@ -51,8 +63,12 @@ impl Report {
         backtrace::print_here(self);
     }
 
-    /// Ends the machine.
+    /// Ends the machine, or restarts it if that is wanted: the next boot then repeats the beginning.
     pub fn end(self, exit_code: u8) -> ! {
+        if record::restarts() {
+            record::end();
+            power::restart();
+        }
         power::off(exit_code)
     }
 }

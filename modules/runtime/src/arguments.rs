@@ -2,7 +2,7 @@
 //!
 //! Words `key=value`, separated by spaces. What follows a word `--` is the application's.
 
-use wakeful_hal::{console, machine};
+use wakeful_hal::{console, machine, record};
 
 /// The words that this image understands.
 pub(crate) struct Arguments {
@@ -15,9 +15,9 @@ pub(crate) struct Arguments {
 
 /// What an argument may be, for who has got it wrong.
 const KNOWN: &str = if cfg!(feature = "net") {
-    "log=LEVEL, ip=dhcp or ip=ADDRESS/LENGTH, gw=ADDRESS, dns=ADDRESS"
+    "log=LEVEL, panic=reboot, ip=dhcp or ip=ADDRESS/LENGTH, gw=ADDRESS, dns=ADDRESS"
 } else {
-    "log=LEVEL"
+    "log=LEVEL, panic=reboot"
 };
 
 impl Arguments {
@@ -31,6 +31,7 @@ impl Arguments {
         for word in system(bootargs) {
             match word.split_once('=') {
                 Some(("log", levels)) => arguments.log = levels,
+                Some(("panic", "reboot")) => record::restart_after_panics(),
                 #[cfg(feature = "net")]
                 Some((key, value)) if arguments.take_net(word, key, value) => {}
                 _ => console::print(format_args!(

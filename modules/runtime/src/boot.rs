@@ -5,7 +5,7 @@
 use core::fmt;
 
 use wakeful_alloc::frames;
-use wakeful_hal::{self as hal, console, machine, paging, power, sync};
+use wakeful_hal::{self as hal, console, machine, paging, power, record, sync};
 
 use crate::arguments::{self, Arguments};
 
@@ -36,6 +36,7 @@ fn boot(entry: machine::Entry) -> Result<(), Error> {
     let frames = unsafe { frames::init(free) }?; // ours now
     let mapped = paging::init(machine, frames).map_err(|_| frames::NoMemory)?; // who may do what
     hal::init(mapped); // interrupts, timer, console
+    record::tell(); // what it died of
     let arguments = Arguments::parse(machine.bootargs); // what is wanted
     arguments::start_log(&arguments); // from here on somebody listens
     sync::interrupts_on();
