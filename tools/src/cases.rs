@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         boards(),
         faults(),
         panics(),
+        given_up(),
         runtime(),
         scheduler(),
         embassy(),
@@ -136,6 +137,65 @@ fn panics() -> Vec<Case> {
             .sees("Error: \"this is the error\"")
             .never("panicked at")
             .exits(exit::MAIN_ERR),
+    ]
+}
+
+/// A task that panics is given up; with `panic=reboot` what ends the machine restarts it.
+fn given_up() -> Vec<Case> {
+    let goes_on = |name, case, passed| testsuite(name, case).sees(passed);
+    let ends = |name, case| testsuite(name, case).exits(exit::PANIC);
+    let reboots = |name, case: &str| {
+        Case::new(name, TESTSUITE).append(&format!("panic=reboot -- case={case}")).ends_when_seen()
+    };
+    let one_by_one = |name, panics| {
+        testsuite(name, "give-up")
+            .sees("panic on hart 0 (id *): panicked at tools/testsuite/src/given_up.rs:")
+            .sees("as it must")
+            .sees("in the task `doomed`")
+            .sees("backtrace:")
+            .sees("wakeful_task::run::run_for_ever")
+            .sees("the task is given up, and 0 were before it")
+            .sees("the task is given up, and 2 were before it")
+            .sees("case give-up passed")
+            .times(panics, "panicked at")
+    };
+    let (frames, many) = ("case give-up-frames passed", "case give-up-many passed");
+    vec![
+        one_by_one("given_up::one_by_one", 3 + 4),
+        one_by_one("given_up::one_by_one_4_harts", 12 + 4).smp(4),
+        goes_on("given_up::at_once", "give-up-at-once", "case give-up-at-once passed")
+            .smp(4)
+            .times(3, "panicked at"),
+        goes_on("given_up::frames", "give-up-frames", frames),
+        goes_on("given_up::frames_4_harts", "give-up-frames", frames).smp(4),
+        goes_on("given_up::many", "give-up-many", many),
+        goes_on("given_up::many_4_harts", "give-up-many", many).smp(4),
+        goes_on("given_up::many_on_u74", "give-up-many", many).board("qemu10-virt-u74"),
+        ends("given_up::too_many", "give-up-too-many")
+            .memory("16M")
+            .sees("the task is given up, and 99 were before it")
+            .sees(" tasks were given up before"),
+        ends("given_up::in_critical_section", "give-up-in-critical-section").once("panicked at"),
+        ends("given_up::on_full_stack", "give-up-on-full-stack").once("panicked at"),
+        ends("given_up::in_report", "give-up-in-report")
+            .sees("the bomb went off")
+            .times(2, "panicked at"),
+        ends("given_up::in_hook", "give-up-in-hook").sees("this too").times(2, "panicked at"),
+        reboots("given_up::reboot", "panic-and-reboot")
+            .sees("panic on hart")
+            .sees("wakeful: restarted after a panic (1 since power-on): panic on hart 0 (id *")
+            .sees("panicked at tools/testsuite/src/panics.rs:*: again, with a second line")
+            .sees("wakeful: restarted after a panic (2 since power-on): panic on hart 0 (id *"),
+        reboots("given_up::reboot_4_harts", "panic-and-reboot")
+            .smp(4)
+            .sees("wakeful: restarted after a panic (1 since power-on): panic on hart 0 (id *")
+            .sees("wakeful: restarted after a panic (2 since power-on): panic on hart 0 (id *"),
+        reboots("given_up::reboot_after_fault", "fault-and-reboot")
+            .sees("wakeful: restarted after a panic (1 since power-on): fault on hart 0 (id *")
+            .sees("load page fault at address 0x0000000000000000"),
+        reboots("given_up::reboot_qemu10", "panic-and-reboot")
+            .board("qemu10-virt")
+            .sees("wakeful: restarted after a panic (2 since power-on): panic on hart 0 (id *"),
     ]
 }
 

@@ -22,6 +22,9 @@ use embassy_executor::{Spawner, raw};
 /// In one turn of the host each task of Embassy that was woken is polled once; those that were woken
 /// meanwhile have to wait for the host's next turn.
 ///
+/// A task of Embassy that panics takes the host with it, and all its other tasks; if the machine cannot do without
+/// them, spawn the host with [`Builder::essential`](wakeful_task::Builder::essential).
+///
 /// # Cancellation
 ///
 /// Tasks of Embassy cannot be cancelled. Those of a host that is dropped stay where they are and are

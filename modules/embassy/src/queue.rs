@@ -100,7 +100,12 @@ impl Queue {
         // SAFETY: just made, and never freed; from here on there are shared references only.
         let this: &'static Self = unsafe { &*queue };
         let clerk = poll_fn(|context| this.turn(context));
-        match Builder::new().name("embassy-time").priority(Priority::HIGHEST).spawn_local(clerk) {
+        match Builder::new()
+            .name("embassy-time")
+            .essential()
+            .priority(Priority::HIGHEST)
+            .spawn_local(clerk)
+        {
             Ok(handle) => handle.detach(),
             Err(error) => panic!("cannot start Embassy's timers: {error}"),
         }

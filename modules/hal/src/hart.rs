@@ -52,6 +52,13 @@ pub(crate) struct Hart {
     locals: [AtomicPtr<()>; LOCALS],
 }
 
+impl Hart {
+    fn stack_range(&self) -> Range<usize> {
+        let top = self.stack.load(Ordering::Relaxed);
+        top.wrapping_sub(STACK_SIZE)..top
+    }
+}
+
 /// What [`here`] says in an interrupt, and on a hart that has not called [`enter`].
 pub const OUTSIDE: usize = 0xffff;
 
@@ -200,6 +207,7 @@ pub fn started() -> usize {
 pub(crate) fn set_boot_hart(id: usize) {
     debug_assert_eq!(image::stack().len(), STACK_SIZE, "link.ld differs");
     debug_assert_eq!(image::fault_stack().len(), FAULT_STACK_SIZE, "link.ld differs");
+    this().stack.store(image::stack().end, Ordering::Relaxed);
     this().id.store(id, Ordering::Relaxed);
     this().here.store(OUTSIDE as u16, Ordering::Relaxed);
 }
@@ -272,7 +280,7 @@ pub fn interrupt(number: usize) {
 }
 
 /// Virtual addresses of the fault stack and the stack of a later hart. Guard pages lie below both.
-pub(crate) fn stack_slot(number: usize) -> (Range<usize>, Range<usize>) {
+fn stack_slot(number: usize) -> (Range<usize>, Range<usize>) {
     let fault = STACKS_BASE + number * STACK_SLOT + PAGE_SIZE;
     let stack = fault + FAULT_STACK_SIZE + PAGE_SIZE;
     (fault..fault + FAULT_STACK_SIZE, stack..stack + STACK_SIZE)
@@ -280,13 +288,67 @@ pub(crate) fn stack_slot(number: usize) -> (Range<usize>, Range<usize>) {
 
 /// All stacks in use: of every started hart the fault stack and the stack.
 pub(crate) fn stacks() -> impl Iterator<Item = Range<usize>> {
-    (0..started()).flat_map(|number| {
-        let (fault, stack) = match number {
-            0 => (image::fault_stack(), image::stack()),
-            _ => stack_slot(number),
-        };
-        [fault, stack]
+    HARTS[..started()].iter().flat_map(|hart| {
+        let fault = hart.fault_stack.load(Ordering::Relaxed);
+        [fault - FAULT_STACK_SIZE..fault, hart.stack_range()]
     })
+}
+
+/// How many bytes are left of the stack that this runs on. 0 if that is not the running hart's.
+pub fn stack_left() -> usize {
+    let sp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mv {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    let stack = this().stack_range();
+    if stack.contains(&sp) { sp - stack.start } else { 0 }
+}
+
+/// Where further stacks are: behind those that harts begin with.
+const MORE_STACKS: usize = STACKS_BASE + MAX_HARTS * STACK_SLOT;
+/// How many there is address space for.
+const MOST_STACKS: usize = MORE_STACKS.wrapping_neg() / (PAGE_SIZE + STACK_SIZE);
+
+/// A stack that nobody runs on yet, with a guard page below.
+#[derive(Debug)]
+pub struct NewStack {
+    top: usize,
+}
+
+impl NewStack {
+    /// Makes one of [`STACK_SIZE`] bytes of physical memory, if there is address space, and memory for page
+    /// tables. It stays in the map.
+    pub fn new(memory: PhysAddr) -> Option<Self> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        if number >= MOST_STACKS {
+            return None;
+        }
+        let top = MORE_STACKS + (number + 1) * (PAGE_SIZE + STACK_SIZE);
+        paging::map_at(top - STACK_SIZE..top, memory).ok()?;
+        Some(Self { top })
+    }
+
+    /// Leaves the running hart's stack for this one, for good, and goes on with `then`: which is told how many
+    /// bytes of the old stack, from its start, were not in use, and `word`. The rest stays as it is.
+    pub fn enter(self, then: extern "C" fn(usize, usize) -> !, word: usize) -> ! {
+        let unused = stack_left();
+        this().stack.store(self.top, Ordering::Relaxed);
+        // SAFETY: an empty stack, of which nobody else knows. Nothing on the old one is needed here any more;
+        // the chain of frames begins anew.
+        unsafe {
+            asm!(
+                "mv   sp, {top}",
+                "li   s0, 0",
+                "li   ra, 0",
+                "jr   {then}",
+                top = in(reg) self.top,
+                then = in(reg) then,
+                in("a0") unused,
+                in("a1") word,
+                options(noreturn)
+            )
+        }
+    }
 }
 
 /// Whether `address` is in a guard page: an access there is a stack overflow.

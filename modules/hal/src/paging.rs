@@ -159,11 +159,15 @@ fn flush_other_harts() {
 
 /// Maps fresh memory at whole pages of address space that no hart has used yet.
 pub(crate) fn map_new(range: Range<usize>) -> PagingResult {
+    let frames = Tables::alloc_frames(range.len() / PAGE_SIZE, PAGE_SIZE);
+    map_at(range, frames.ok_or(PagingError::NoMemory)?)
+}
+
+/// The same, of this memory.
+pub(crate) fn map_at(range: Range<usize>, memory: PhysAddr) -> PagingResult {
     let mut table = TABLE.lock();
     let table = table.as_mut().ok_or(NotMapped)?;
-    let pages = range.len() / PAGE_SIZE;
-    let frames = Tables::alloc_frames(pages, PAGE_SIZE).ok_or(PagingError::NoMemory)?;
-    map(table, VirtAddr::from(range.start), frames, range.len(), READ_WRITE)?;
+    map(table, VirtAddr::from(range.start), memory, range.len(), READ_WRITE)?;
     flush_other_harts();
     Ok(())
 }

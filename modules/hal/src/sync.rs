@@ -95,6 +95,11 @@ pub fn interrupts_off() -> bool {
     were_on & 2 != 0
 }
 
+/// Whether this hart's interrupts are on.
+pub fn interrupts_are_on() -> bool {
+    sstatus::read().sie()
+}
+
 /// Turns this hart's interrupts on again, if they were.
 #[inline]
 pub fn interrupts_restore(were_on: bool) {

@@ -43,7 +43,8 @@ pub use error::Error;
 pub use names::{lookup, to_address};
 pub use settings::Settings;
 pub use state::{
-    Counters, addresses, configured, connections, counters, endpoint, has_card, random, start,
+    Counters, addresses, configured, connections, counters, endpoint, has_card, is_unlocked,
+    random, start,
 };
 pub use tcp::{
     Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions, TcpStream, WriteHalf,

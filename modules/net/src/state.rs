@@ -10,7 +10,7 @@ use core::{
 
 use alloc::vec::Vec;
 
-use spin::{Mutex, Once};
+use spin::{Mutex, MutexGuard, Once};
 use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_driver::{net, random_u64};
 use wakeful_hal::{console, timer};
@@ -65,6 +65,15 @@ const MICROS: u64 = 1_000_000;
 pub(crate) fn with<R>(f: impl FnOnce(&mut Stack<Card>) -> R) -> Result<R, Error> {
     let mut stack = STACK.get().ok_or(Error::NoCard)?.lock();
     let result = f(&mut stack);
+    if stack.has_work() || stack.has_woken() {
+        follow(stack);
+    }
+    Ok(result)
+}
+
+/// Wakes those who are concerned by what was done. Once, and not wherever something is done.
+#[inline(never)]
+fn follow(mut stack: MutexGuard<'_, Stack<Card>>) {
     let has_work = stack.has_work();
     if stack.has_woken() {
         let mut woken = Woken::new();
@@ -77,13 +86,27 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Stack<Card>) -> R) -> Result<R, Error>
     if has_work && let Some(server) = SERVER.get() {
         server.wake_by_ref();
     }
-    Ok(result)
 }
 
 /// [`with`] for who has a socket: then there is a stack.
 #[inline]
 pub(crate) fn with_existing<R>(f: impl FnOnce(&mut Stack<Card>) -> R) -> R {
     with(f).expect("a socket is made by a stack")
+}
+
+/// Whether the caller is not in the middle of something with the stack, which then would not make sense any
+/// more: for panic handlers. Others may be, for a moment.
+pub fn is_unlocked() -> bool {
+    let Some(stack) = STACK.get() else { return true };
+    let patience = timer::now() + timer::frequency() / 2;
+    loop {
+        if stack.try_lock().is_some() {
+            return true;
+        }
+        if timer::now() > patience {
+            return false;
+        }
+    }
 }
 
 /// Takes the card into service. At boot, after tasks and timers.
@@ -118,7 +141,7 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
     {
         task.detach();
     }
-    match Builder::new().name("net").priority(PRIORITY).spawn_local(serve()) {
+    match Builder::new().name("net").essential().priority(PRIORITY).spawn_local(serve()) {
         Ok(task) => task.detach(),
         Err(error) => console::print(format_args!("wakeful: no network: {error}\n")),
     }

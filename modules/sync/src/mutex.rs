@@ -9,6 +9,8 @@ use crate::raw::RawLock;
 ///
 /// For data that is touched for a few instructions, and never across an `.await`, a spin lock is
 /// cheaper; this one is for longer.
+///
+/// A task that panics while it has the lock keeps it for ever.
 pub struct Mutex<T: ?Sized>(maitake_sync::Mutex<T, RawLock>);
 
 /// Access to what a [`Mutex`] holds; the lock goes to the next when it is dropped.

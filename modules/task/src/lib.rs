@@ -15,11 +15,13 @@
 
 #![no_std]
 
+mod abandon;
 mod machine;
 mod run;
 
 use core::future::Future;
 
+pub use abandon::{Abandoned, Doomed, doomed, panicked};
 pub use machine::{Machine, ring, set_alarm};
 pub use run::{enter_and_run, prepare_hart, run, start};
 use wakeful_executor::Platform;

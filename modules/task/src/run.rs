@@ -51,7 +51,8 @@ pub fn prepare_hart(number: usize) -> bool {
 }
 
 /// Runs tasks on this hart for ever. Interrupts are on.
-fn run_for_ever() -> ! {
+#[inline(never)] // three callers
+pub(crate) fn run_for_ever() -> ! {
     // SAFETY: set before the hart was started.
     let hart: &'static Hart<Machine> = unsafe { &*hart::local(Local::Task).cast() };
     loop {
@@ -89,7 +90,7 @@ pub fn run(main: impl Future<Output = u8> + 'static) -> ! {
         core::mem::forget(aborted);
         power::off(exit_code)
     };
-    match Builder::new().name("main").spawn_local(main) {
+    match Builder::new().name("main").essential().spawn_local(main) {
         Ok(handle) => handle.detach(),
         Err(error) => panic!("cannot start main: {error}"),
     }

@@ -14,6 +14,7 @@ mod bytes;
 mod devices;
 mod embassy;
 mod faults;
+mod given_up;
 mod heap;
 mod interrupts;
 mod map;
@@ -52,6 +53,8 @@ const CASES: &[Case] = &[
     ("panic-while-main-returns", panics::while_main_returns),
     ("return-while-others-print", interrupts::return_while_others_print),
     ("panic-with-heap-locked", panics::with_heap_locked),
+    ("panic-and-reboot", panics::and_reboot),
+    ("fault-and-reboot", panics::fault_and_reboot),
     ("main-err", || Err(String::from("this is the error"))),
     ("reboot", interrupts::reboot),
     ("map", map::rights),
@@ -92,6 +95,15 @@ const ASYNC_CASES: &[AsyncCase] = &[
     ("wakers", || Box::pin(tasks::wakers())),
     ("relay", || Box::pin(tasks::relay())),
     ("storm", || Box::pin(tasks::storm())),
+    ("give-up", || Box::pin(given_up::one_by_one())),
+    ("give-up-at-once", || Box::pin(given_up::at_once())),
+    ("give-up-frames", || Box::pin(given_up::frames())),
+    ("give-up-many", || Box::pin(given_up::many())),
+    ("give-up-too-many", || Box::pin(given_up::too_many())),
+    ("give-up-in-critical-section", || Box::pin(given_up::in_critical_section())),
+    ("give-up-on-full-stack", || Box::pin(given_up::on_full_stack())),
+    ("give-up-in-report", || Box::pin(given_up::in_report())),
+    ("give-up-in-hook", || Box::pin(given_up::in_hook())),
     ("network-card", || Box::pin(devices::network_card())),
 ];
 

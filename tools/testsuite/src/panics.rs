@@ -1,4 +1,4 @@
-//! Ways to panic. Each must leave exactly one readable report and end the machine.
+//! Panics that end the machine. Each must leave exactly one readable report.
 
 use alloc::string::String;
 use core::{
@@ -7,10 +7,13 @@ use core::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use wakeful::{println, task};
+use wakeful::{
+    println,
+    task::{self, Builder},
+};
 use wakeful_hal::{sync, timer, trap};
 
-use crate::{Outcome, run_on};
+use crate::Outcome;
 
 /// Far enough from here that the backtrace has a story to tell.
 #[inline(never)]
@@ -70,7 +73,7 @@ pub(crate) fn while_main_returns() -> Outcome {
             f.write_str("slowly")
         }
     }
-    run_on(1, |_| panic!("{Slow}"), 0);
+    essential_on(1, || panic!("{Slow}"));
     while PANICKING.load(Ordering::Acquire) == 0 {}
     Ok(())
 }
@@ -90,16 +93,32 @@ pub(crate) fn in_interrupt() -> Outcome {
 /// All harts panic at once, again and again until the machine stops.
 pub(crate) fn on_all_harts() -> Outcome {
     static READY: AtomicUsize = AtomicUsize::new(0);
-    fn meet_and_panic(_: usize) {
+    fn meet_and_panic() {
         READY.fetch_add(1, Ordering::SeqCst);
         while READY.load(Ordering::SeqCst) < task::harts() {}
         panic!("all together");
     }
     for hart in 1..task::harts() {
-        run_on(hart, meet_and_panic, 0);
+        essential_on(hart, meet_and_panic);
     }
-    meet_and_panic(0);
+    meet_and_panic();
     Ok(())
+}
+
+/// Has another hart do what the machine does not survive if it panics.
+fn essential_on(hart: usize, work: fn()) {
+    let builder = Builder::new().name("essential").essential().hart(hart);
+    builder.spawn(async move { work() }).expect("there is memory").detach();
+}
+
+/// With `panic=reboot`: through the firmware, and back into the same case.
+pub(crate) fn and_reboot() -> Outcome {
+    panic!("again, with a\nsecond line");
+}
+
+/// The same after an exception.
+pub(crate) fn fault_and_reboot() -> Outcome {
+    crate::faults::read_null()
 }
 
 /// The report must not need the heap. A block freed twice panics inside the allocator.

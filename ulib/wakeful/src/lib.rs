@@ -14,8 +14,8 @@
 //! any 64-bit RISC-V machine with an SBI firmware: no build script, no linker script, no flags.
 //!
 //! When `main` returns, the machine is switched off: with success, or, if it returned an `Err`,
-//! after printing it, with failure. A panic prints where and why, and ends the machine with failure
-//! too.
+//! after printing it, with failure. A panic prints where and why; in a task it costs that task, in
+//! `main` it ends the machine with failure too.
 //!
 //! # Features
 //!
@@ -61,8 +61,8 @@ pub mod machine {
 pub mod task {
     pub use wakeful_task::{
         Builder, JoinError, JoinHandle, LEVELS, Pool, Priority, SpawnError, Task, TaskId, YieldNow,
-        current, current_name, harts, poll_proceed, spawn, spawn_local, spawn_on, tasks_on,
-        yield_now,
+        current, current_name, harts, panicked, poll_proceed, spawn, spawn_local, spawn_on,
+        tasks_on, yield_now,
     };
     #[cfg(feature = "counters")]
     pub use wakeful_task::{HartUsage, TaskUsage, usage};
