@@ -5,7 +5,7 @@
 //! mischief an ordinary request must still be answered.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream, UdpSocket,
 };
@@ -485,6 +485,50 @@ pub(crate) fn graceful_stop(stop: &'static str, slow: &'static str) -> Client {
         waiting.answer()?.context("closed without an answer")?.expect(200, "at last")?;
         waiting.closed()
     })
+}
+
+/// Requests whose handlers panic: each costs its connection, which is reset, and a little memory; others go on.
+pub(crate) fn panics(count: u64) -> Client {
+    /// Most bytes that one may cost: two frames of its stack, its future, its share of tables.
+    const MOST: u64 = 24 << 10;
+    Client::new(format!("{count} requests that panic"), move |site| {
+        let mut kept = site.open()?;
+        let before = given_up(&mut kept)?;
+        for number in 0..count {
+            let paths = ["/panic", "/panic-after-a-wait", "/panic-in-body"];
+            let mut connection = site.open()?;
+            connection.send(request(paths[number as usize % paths.len()]).as_bytes())?;
+            let end = connection.into_stream().read_to_end(&mut Vec::new());
+            let end = end.map_err(|error| error.kind());
+            ensure!(end == Err(ErrorKind::ConnectionReset), "{number}: not reset, but {end:?}");
+            kept.get(PAGE.0)?.expect(200, PAGE.1)?;
+        }
+        let after = given_up(&mut kept)?;
+        let tasks = after.tasks - before.tasks;
+        let lost = before.free.saturating_sub(after.free) / count;
+        println!("a request that panics costs {lost} bytes");
+        ensure!(tasks == count, "{tasks} tasks instead of {count} have panicked");
+        ensure!(after.connections == 1, "there are {} connections", after.connections);
+        ensure!(lost <= MOST, "each costs {lost} bytes");
+        Ok(())
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct GivenUp {
+    tasks: u64,
+    connections: u64,
+    free: u64,
+}
+
+fn given_up(connection: &mut Connection) -> Result<GivenUp> {
+    let answer = connection.get("/given-up")?;
+    Ok(serde_json::from_slice(&answer.body)?)
+}
+
+/// A request that the machine does not survive.
+pub(crate) fn last_request(path: &'static str) -> Client {
+    Client::new(format!("GET {path}"), move |site| site.open()?.send(request(path).as_bytes()))
 }
 
 /// Bytes to and fro at once; then this side says goodbye, and the rest still comes back.

@@ -17,6 +17,8 @@
 //! - The way a connection ends: what the peer is still sending is read and dropped for a while, so that it
 //!   gets the answer and not a reset.
 //!
+//! A handler that panics costs its connection, which is reset, and the memory of that box.
+//!
 //! A connection's future lives in a box, which is freed when the connection ends.
 //!
 //! Who reads a body by [`request::RequestBody::reader`] has to read all of it: picoserve 0.20 takes what is

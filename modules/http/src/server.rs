@@ -212,14 +212,16 @@ where
 
     shared.connections.set(shared.connections.get() + 1);
     let counted = Counted(Rc::clone(shared));
-    // In a box: a task's memory is kept for other tasks, and this is a few kilobytes.
-    let answer = Box::pin(answer(Rc::clone(shared), stream));
-    let connection = async move {
-        answer.await;
+    // If a handler panics, the stream is never dropped.
+    let id = stream.id();
+    let on_panic = move || {
+        net::reset_lost(id);
         drop(counted);
     };
+    // In a box: a task's memory is kept for other tasks, and this is a few kilobytes.
+    let answer = Box::pin(answer(Rc::clone(shared), stream));
     // Without memory for the task the connection is dropped here, and the peer told so.
-    if let Ok(task) = Builder::new().name("http").spawn_local(connection) {
+    if let Ok(task) = Builder::new().name("http").on_panic(on_panic).spawn_local(answer) {
         task.detach();
     }
 }

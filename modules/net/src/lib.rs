@@ -47,7 +47,8 @@ pub use state::{
     random, start,
 };
 pub use tcp::{
-    Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions, TcpStream, WriteHalf,
+    ConnectionId, Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions,
+    TcpStream, WriteHalf, reset_lost,
 };
 #[cfg(any(feature = "embedded-nal", feature = "edge-nal"))]
 pub use traits::{ConnectedUdp, Network};

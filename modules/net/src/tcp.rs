@@ -12,7 +12,7 @@ use wakeful_stack::{
 };
 use wakeful_task::poll_proceed;
 
-pub use wakeful_stack::TcpOptions;
+pub use wakeful_stack::{ConnectionId, TcpOptions};
 
 use crate::{
     Error,
@@ -310,6 +310,11 @@ impl TcpStream {
         poll_fn(|context| self.poll_readable(context)).await;
     }
 
+    /// Which connection it is, for [`reset_lost`].
+    pub fn id(&self) -> ConnectionId {
+        with_existing(|stack| stack.id(self.connection()))
+    }
+
     /// Resets the connection.
     pub fn abort(self) {
         self.reset();
@@ -406,6 +411,13 @@ impl TcpStream {
             with_existing(|stack| stack.poll_acknowledged(self.connection(), context.waker()));
         Poll::Ready(Ok(ready!(done)?))
     }
+}
+
+/// Resets the connection of a stream that is lost: nobody will use or drop it, as its task has panicked. See
+/// `on_panic` of a task's builder. If it was dropped before, nothing happens; if it is used all the same, it may
+/// find somebody else's connection there.
+pub fn reset_lost(lost: ConnectionId) {
+    with_existing(|stack| stack.abort_lost(now(), lost));
 }
 
 impl Drop for TcpStream {

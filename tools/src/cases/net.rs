@@ -21,7 +21,8 @@ use crate::workspace::Profile;
 const QEMU10: &str = "qemu10-virt";
 
 pub(super) fn all() -> Vec<Case> {
-    let all = [cards(), networks(), hostile(), load(), bodies(), echoes(), ipv6(), examples()];
+    let all =
+        [cards(), networks(), hostile(), load(), bodies(), panics(), echoes(), ipv6(), examples()];
     all.into_iter().flatten().collect()
 }
 
@@ -126,6 +127,26 @@ fn bodies() -> Vec<Case> {
         on("net::slow_answers", client::slow_answers("/slow", 10, Duration::from_millis(300))),
         stop("net::graceful_stop"),
         stop("net::graceful_stop_4_harts").smp(4),
+    ]
+}
+
+/// Handlers that panic.
+fn panics() -> Vec<Case> {
+    let on = |name, client| {
+        let image = Image::Package("websuite", Profile::Release);
+        Case::new(name, image).network(Network::tap()).client(client)
+    };
+    let goes_on = |name, count| {
+        let case = on(name, client::panics(count)).times(count as usize, "the task is given up");
+        case.client(client::graceful_stop("/stop", "/slow")).sees("stopped with grace")
+    };
+    vec![
+        goes_on("net::panics", 1000),
+        goes_on("net::panics_4_harts", 100).smp(4),
+        on("net::panic_with_the_network", client::last_request("/panic-with-the-network"))
+            .once("panicked at")
+            .sees("as asked, with the network")
+            .exits(exit::PANIC),
     ]
 }
 

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod bodies;
 mod echo;
+mod panics;
 
 use core::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -57,6 +58,11 @@ async fn main() -> Result<(), net::Error> {
                 http::text("at last")
             }),
         )
+        .route("/panic", get(panics::at_once))
+        .route("/panic-after-a-wait", get(panics::after_a_wait))
+        .route("/panic-in-body", get(async || ChunkedResponse::new(panics::Body)))
+        .route("/panic-with-the-network", get(panics::with_the_network))
+        .route("/given-up", get(async || http::json(&panics::GivenUp::now())))
         .route(
             "/stop",
             get(async || {
