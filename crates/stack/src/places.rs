@@ -13,8 +13,8 @@ pub(crate) struct Places<T> {
     /// The free place that is taken next, if there is one.
     free: Option<u32>,
     len: usize,
-    /// The most things there were since memory was given back.
-    most: usize,
+    /// Memory is given back when no more things than that are left.
+    trim_at: usize,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ enum Place<T> {
 
 impl<T> Places<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: None, len: 0, most: 0 }
+        Self { places: Vec::new(), free: None, len: 0, trim_at: 0 }
     }
 
     /// How many things there are.
@@ -52,7 +52,7 @@ impl<T> Places<T> {
             }
         };
         self.len += 1;
-        self.most = self.most.max(self.len);
+        self.trim_at = self.trim_at.max(self.len / 8);
         Some(number)
     }
 
@@ -86,7 +86,7 @@ impl<T> Places<T> {
         let Place::Taken(thing) = mem::replace(place, Place::Free(self.free)) else { return None };
         self.free = Some(number);
         self.len -= 1;
-        if self.most > FEW && self.len <= self.most / 8 {
+        if self.places.len() > FEW && self.len <= self.trim_at {
             self.trim();
         }
         Some(thing)
@@ -99,7 +99,8 @@ impl<T> Places<T> {
             self.places.pop();
         }
         self.places.shrink_to(FEW);
-        (self.free, self.most) = (None, self.len);
+        // The last thing may be far behind the others. So this is done again when half of them are gone.
+        (self.free, self.trim_at) = (None, self.len / 2);
         for (number, place) in self.places.iter_mut().enumerate().rev() {
             if let Place::Free(next) = place {
                 *next = self.free.replace(number as u32);
@@ -166,6 +167,15 @@ mod tests {
         assert_eq!((places[9], places.get_mut(7)), (90, Some(&mut 70)));
         let sum: u32 = places.iter_mut().map(|(number, _)| number).sum();
         assert_eq!(sum, (0..=100).sum());
+        // Even if those with high numbers stay longest.
+        for last in 0..200 {
+            let mut places = Places::new();
+            (0..200).for_each(|number| assert_eq!(places.insert(number), Some(number)));
+            for number in (0..200).filter(|&number| number != last).chain([last]) {
+                assert_eq!(places.remove(number), Some(number));
+            }
+            assert!(places.len() == 0 && places.end() <= FEW && places.places.capacity() <= FEW);
+        }
         // Those that stay keep their numbers, and the memory of those behind them is given back.
         for number in (0..=100).rev().filter(|number| ![3, 20].contains(number)) {
             assert!(places.remove(number).is_some());
