@@ -147,10 +147,12 @@ impl Handshakes {
         if !matches!(segment.control, TcpControl::None | TcpControl::Psh | TcpControl::Fin) {
             return None;
         }
-        if let Some(number) = number {
-            let handshake = self.get(number)?.handshake;
-            return (acknowledged == handshake.local_seq + 1).then_some(handshake);
+        if let Some(Begun { handshake, .. }) = number.and_then(|number| self.get(number))
+            && acknowledged == handshake.local_seq + 1
+        {
+            return Some(handshake);
         }
+        // A SYN that came twice may have been answered both ways.
         let cookie = (acknowledged - 1).0.cast_unsigned();
         let number = (segment.seq_number - 1).0.cast_unsigned();
         let index = cookie & 7;

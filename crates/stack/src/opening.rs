@@ -136,7 +136,7 @@ impl<L: Link> Stack<L> {
         let Some((options, is_full)) = self.listener_for(&flow) else { return false };
         let Some(handshake) = handshake else {
             // What brings no cookie may come in front of what does, or that was lost: the peer says it again.
-            return begun.is_none();
+            return self.handshakes.has_cookies(now);
         };
         // The peer believes that it is connected, and will ask again: by data, or when it hears our answer again.
         let port = flow.local.port;

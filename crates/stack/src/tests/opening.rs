@@ -202,6 +202,27 @@ fn segments_in_disorder_while_there_are_cookies_reset_nobody() {
 }
 
 #[test]
+fn syn_that_is_answered_with_a_cookie_and_then_with_a_record_leads_to_a_connection() {
+    let mut machine = Machine::new();
+    let listener = machine.listen(TcpOptions::default());
+    flood(&mut machine, 100);
+    let mut peer = Peer::begun(&mut machine, 5000);
+    peer.follow(&mut machine);
+    assert_eq!(machine.stack.counters().cookies, 1);
+    // There is a place again, and the network has doubled the SYN.
+    let mut other = Peer::begun(&mut machine, 10_000);
+    other.follow(&mut machine);
+    other.say(&mut machine, Rst, b"");
+    Peer::begun(&mut machine, 5000);
+    assert_eq!((machine.stack.counters().cookies, machine.stack.handshakes()), (1, 100));
+    machine.segments();
+    peer.acknowledge(&mut machine);
+    let connection = machine.accept(&listener).expect("its cookie was good");
+    assert_eq!(machine.stack.handshakes(), 99);
+    assert_talks(&mut machine, &connection, &mut peer);
+}
+
+#[test]
 fn connections_that_are_there_go_on_in_a_flood() {
     let mut machine = Machine::new();
     let listener = machine.listen(TcpOptions::default());
