@@ -13,7 +13,10 @@ use core::{
 use atomic_waker::AtomicWaker;
 use wakeful_hal::irq;
 
-use crate::{registers::InterruptStatus, virtio::Error};
+use crate::{
+    registers::{CONFIGURATION, InterruptStatus},
+    virtio::Error,
+};
 
 /// Devices with interrupts that one image can have.
 const MAX: usize = 8;
@@ -26,6 +29,8 @@ const NONE: usize = usize::MAX;
 pub(crate) struct Endpoint {
     /// Whom to wake.
     pub(crate) waker: AtomicWaker,
+    /// It has interrupted for a change of its configuration.
+    has_changed: AtomicBool,
     /// Its register, null until it is attached, and whether that is [`InterruptStatus::Pci`].
     status: AtomicPtr<u8>,
     is_pci: AtomicBool,
@@ -37,6 +42,7 @@ pub(crate) struct Endpoint {
 static ENDPOINTS: [Endpoint; MAX] = [const {
     Endpoint {
         waker: AtomicWaker::new(),
+        has_changed: AtomicBool::new(false),
         status: AtomicPtr::new(ptr::null_mut()),
         is_pci: AtomicBool::new(false),
         source: AtomicU32::new(0),
@@ -77,7 +83,11 @@ fn on_interrupt(first: usize) {
     let mut next = first;
     while let Some(endpoint) = ENDPOINTS.get(next) {
         // SAFETY: `attach` sets nothing else.
-        if endpoint.status().is_some_and(|status| unsafe { status.acknowledge() }) {
+        let status = endpoint.status().map_or(0, |status| unsafe { status.acknowledge() });
+        if status != 0 {
+            if status & CONFIGURATION != 0 {
+                endpoint.has_changed.store(true, Ordering::Relaxed);
+            }
             endpoint.waker.wake();
         }
         next = endpoint.next.load(Ordering::Acquire);
@@ -85,6 +95,13 @@ fn on_interrupt(first: usize) {
 }
 
 impl Endpoint {
+    /// Whether the device has interrupted for a change of its configuration, or of its state, since this
+    /// was asked last.
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        self.has_changed.load(Ordering::Relaxed) && self.has_changed.swap(false, Ordering::Relaxed)
+    }
+
     fn set_status(&self, status: Option<InterruptStatus>) {
         let (register, is_pci) = match status {
             None => (ptr::null_mut(), false),

@@ -13,6 +13,7 @@ use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_hal::layout;
 
 /// Frames in one piece. Their contents are arbitrary.
+#[inline(never)]
 pub(crate) fn allocate(count: usize) -> Option<(PhysAddr, NonNull<u8>)> {
     let start = frames::allocate(count, FRAME_SIZE)?;
     Some((start, NonNull::new(layout::phys_to_virt(start).as_mut_ptr())?))

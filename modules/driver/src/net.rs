@@ -1,15 +1,9 @@
-//! The network card: virtio-net (Virtio 1.2 §5.1), one queue in, one out.
+//! The network card: what is the machine's of it. The card itself is [`wakeful_virtio_net`].
 //!
-//! A frame is never copied and nothing is allocated for it. Each queue has as many buffers as
-//! entries, and a frame is one descriptor: the device's header and the frame lie in one buffer.
-//!
-//! - **In**: all buffers are the device's from the start. [`Card::receive`] takes the next that it has
-//!   filled as a [`Frame`], [`Card::release`] gives it back.
-//! - **Out**: [`Card::transmit`] has a frame written into a free buffer and hands that over. Buffers
-//!   that were sent are looked for only when none is free.
-//! - **Asleep**: the card is polled, and its interrupts are off, until [`Card::rest`] says that there
-//!   is nothing to do: then the next frame (or the next free buffer, if one is wanted) wakes who is
-//!   [registered](Card::register), once. So a busy card interrupts nobody:
+//! Its buffers and rings are frames of ours, its interrupt wakes who is [registered](Card::register),
+//! once. The card is polled, and its interrupts are off, until [`Card::rest`] says that there is nothing to
+//! do: then the next frame (or the next free buffer, if one is wanted) interrupts. So a busy card
+//! interrupts nobody:
 //!
 //! ```ignore
 //! poll_fn(|context| {
@@ -27,78 +21,35 @@
 //! })
 //! ```
 //!
-//! What is agreed on with the device: its address, its MTU, its status, nothing else. Checksums,
-//! segments and merged buffers (`CSUM`, `GUEST_CSUM`, `HOST_TSO4`, `MRG_RXBUF`) would go into
-//! `choose`, and into the header that is all zeros now.
-//!
-//! A device that breaks the rules (it returns a buffer that it does not have) is reset and left
-//! alone: nothing is received any more, and there is no room.
+//! A device that breaks the rules, or asks for a reset, is restarted: that is a line on the console, and
+//! a loss of frames, nothing else. If it does that again and again it is left alone: nothing is
+//! received any more, and there is no room.
 
 #![expect(unsafe_code, reason = "buffers are shared with a device")]
 
 use core::{
-    fmt,
-    mem::{self, ManuallyDrop},
-    ops::Deref,
-    ptr::NonNull,
-    slice,
-    sync::atomic::{Ordering, fence},
+    fmt::{self, Display},
+    mem::ManuallyDrop,
     task::Waker,
 };
 
-use virtio_drivers::{
-    queue::VirtQueue,
-    transport::{DeviceStatus, SomeTransport, Transport},
-};
+use virtio_drivers::transport::SomeTransport;
 use wakeful_alloc::FRAME_SIZE;
-use wakeful_hal::console;
+use wakeful_hal::{console, timer};
+pub use wakeful_virtio_net::{
+    Counters, Frame, MAX_FRAME, Offload, PartialChecksum, Segments, Work,
+};
+use wakeful_virtio_net::{Error as CardError, Fault, Machine, Region, Restarts, Wanted};
 
 use crate::{
     interrupt::{self, Endpoint},
-    memory::{self, Memory},
-    random_u64,
+    memory, random_u64,
     registers::Doorbell,
-    virtio::{Device, Error, VERSION_1},
+    virtio::{Device, Doorbells, Error, patience},
 };
 
-/// The longest frame that is sent: an IP packet of 1500 bytes behind an Ethernet header.
-pub const MAX_FRAME: usize = ETHERNET_HEADER + MAX_MTU;
-
-const ETHERNET_HEADER: usize = 14;
-const MAX_MTU: usize = 1500;
-
-/// Entries of each queue, and buffers. QEMU offers 256 of each.
-const SIZE: usize = 128;
-
-/// Bytes of a buffer: two make a frame of memory.
-const BUFFER: usize = 2048;
-
-/// Where the Ethernet frame begins in a buffer. The device's header ends there. The IP header behind
-/// the Ethernet header is aligned to 32, TCP's to 4: hardware that traps on misaligned loads exists.
-const FRAME_AT: usize = 18;
-
-/// Bytes of the device's header: without and with `num_buffers` (Virtio 1.2 §5.1.6, §5.1.6.1).
-const LEGACY_HEADER: usize = 10;
-const HEADER: usize = 12;
-
-/// Queues (Virtio 1.2 §5.1.2).
-const RECEIVE: u16 = 0;
-const TRANSMIT: u16 = 1;
-
-/// Features (Virtio 1.2 §5.1.3).
-const F_MTU: u64 = 1 << 3;
-const F_MAC: u64 = 1 << 5;
-const F_STATUS: u64 = 1 << 16;
-
-/// Fields of the configuration (Virtio 1.2 §5.1.4), in bytes from its start.
-const CONFIG_MAC: usize = 0;
-const CONFIG_MTU: usize = 10;
-
-/// The smallest MTU that a device may have (Virtio 1.2 §5.1.4.1), and the largest that a buffer holds.
-const MTU_RANGE: core::ops::RangeInclusive<usize> = 68..=BUFFER - FRAME_AT - ETHERNET_HEADER;
-
-/// Buffers that are given back before the device is told, unless the card rests or runs dry.
-const BATCH: u16 = 32;
+/// What is agreed on with a device that offers it.
+const WANTED: Wanted = Wanted::ALL;
 
 /// A network card that is started. It lives until power off.
 ///
@@ -109,21 +60,11 @@ const BATCH: u16 = 32;
 pub struct Card(&'static mut Parts);
 
 struct Parts {
-    receive: &'static mut Queue,
-    transmit: &'static mut Queue,
-    /// Bytes of the device's header.
-    header: usize,
-    /// Buffers given back that the device may not know of.
-    unannounced: u16,
-    /// It broke the rules.
-    broken: bool,
-    /// Transmit buffers that are free: the first `free` of the list.
-    free: usize,
-    free_list: [u8; SIZE],
+    card: wakeful_virtio_net::Card<SomeTransport<'static>, Doorbell>,
     endpoint: &'static Endpoint,
-    mac: [u8; 6],
-    mtu: usize,
-    transport: ManuallyDrop<SomeTransport<'static>>,
+    restarts: Restarts,
+    /// It was restarted too often, or cannot be.
+    is_given_up: bool,
 }
 
 // SAFETY: the pointers lead to memory and registers that are this card's alone.
@@ -131,78 +72,56 @@ unsafe impl Send for Parts {}
 
 impl fmt::Debug for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Card").field("mac", &self.0.mac).finish_non_exhaustive()
-    }
-}
-
-/// A frame that was received, without the device's header.
-///
-/// Owns its buffer, and can be kept and sent to other harts. It has to be given to
-/// [`Card::release`]: the buffer of a frame that is dropped is lost to the card.
-#[must_use = "its buffer is lost unless it is released"]
-pub struct Frame {
-    start: NonNull<u8>,
-    len: u16,
-    buffer: u8,
-}
-
-// SAFETY: it owns what it points to.
-unsafe impl Send for Frame {}
-// SAFETY: shared, it can only be read.
-unsafe impl Sync for Frame {}
-
-impl Deref for Frame {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `receive` checked that this lies within the buffer, which is ours.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), usize::from(self.len)) }
-    }
-}
-
-impl fmt::Debug for Frame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame of {} bytes", self.len)
+        self.0.card.fmt(f)
     }
 }
 
 impl Card {
     /// Starts a card. Its interrupts are off.
-    pub(crate) fn start(mut device: Device) -> Result<Self, Error> {
-        let Settings { receive, transmit, header, endpoint, mac, mtu } = set_up(&mut device)
-            .inspect_err(|_| {
-                // The error is what there is to say.
-                let _ = device.reset();
-            })?;
-        device.finish();
-        receive.announce();
-        let parts = Parts {
-            receive,
-            transmit,
-            header,
-            unannounced: 0,
-            broken: false,
-            free: SIZE,
-            free_list: core::array::from_fn(|index| index as u8),
-            endpoint,
-            mac,
-            mtu,
-            transport: device.transport,
-        };
-        memory::keep(parts).map(Self).ok_or(Error::NoMemory)
+    pub(crate) fn start(device: Device) -> Result<Self, Error> {
+        let Device { transport, interrupt, status, doorbells } = device;
+        let source = interrupt.ok_or(Error::NoInterrupt)?;
+        let transport = ManuallyDrop::into_inner(transport);
+        let mut here = Here(doorbells);
+        let card = wakeful_virtio_net::Card::new(transport, &mut here, WANTED, &mut patience())?;
+        // SAFETY: `Device` has the register of a device, and nobody else acknowledges its interrupts.
+        let endpoint = unsafe { interrupt::attach(source, status)? };
+        let parts = Parts { card, endpoint, restarts: Restarts::new(), is_given_up: false };
+        let parts = memory::keep(parts).ok_or(Error::NoMemory)?;
+        parts.card.begin();
+        Ok(Self(parts))
     }
 
     /// Its hardware address.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
-        self.0.mac
+        self.0.card.mac()
     }
 
     /// The longest IP packet that its network carries, in bytes: at most 1500.
+    #[inline]
     #[must_use]
     pub fn mtu(&self) -> usize {
-        self.0.mtu
+        self.0.card.mtu()
+    }
+
+    /// What it does instead of us; always the same.
+    #[inline]
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.0.card.offload()
+    }
+
+    /// What happened to received frames of several buffers.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.card.counters()
+    }
+
+    /// How often it was restarted because it broke the rules.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.0.restarts.count()
     }
 
     /// Sets whom an interrupt wakes: instead of who was set before, and once. Before
@@ -215,367 +134,141 @@ impl Card {
     /// Takes the next frame that was received. `None` means for now: [`rest`](Self::rest) knows more.
     #[inline]
     pub fn receive(&mut self) -> Option<Frame> {
-        let card = &mut *self.0;
-        let Some((buffer, written)) = card.receive.take_filled(card.header) else {
-            card.found_nothing();
-            return None;
-        };
-        let len = (written as usize).wrapping_sub(card.header);
-        // Not even a header, or more than there was room for?
-        if len > BUFFER - FRAME_AT {
-            card.refuse(buffer);
-            return None;
+        let frame = self.0.card.receive();
+        if frame.is_none() && self.0.card.fault().is_some() {
+            self.0.recover();
         }
-        Some(Frame { start: card.receive.pool.frame(buffer), len: len as u16, buffer })
+        frame
     }
 
-    /// Gives a frame's buffer back to the device.
+    /// Gives a frame's buffers back to the device.
     ///
     /// The device is told at the latest when the card [rests](Self::rest), when
     /// [`receive`](Self::receive) finds nothing, and after 32 of them.
     #[inline]
     pub fn release(&mut self, frame: Frame) {
-        let Frame { start, len: _, buffer } = frame;
-        // A frame of another card is lost.
-        if start == self.0.receive.pool.frame(buffer) {
-            self.0.give_back(buffer);
-        }
+        self.0.card.release(frame);
     }
 
-    /// Whether a frame can be sent now.
+    /// Whether a frame can be sent now, the longest as well.
     #[inline]
     pub fn has_room(&mut self) -> bool {
-        self.0.free > 0 || self.0.reclaim()
+        self.0.card.has_room()
+            || self.0.card.fault().is_some() && self.0.recover() && self.0.card.has_room()
     }
 
     /// Sends a frame of `len` bytes, which `fill` writes (all of them: they are those of an older frame
-    /// before). Returns what `fill` returns.
+    /// before). It says what the card is to do with it, and what is returned.
     ///
     /// # Panics
     ///
-    /// If `len` is more than [`MAX_FRAME`], or if there is no [room](Self::has_room).
+    /// If `len` is more than the [longest](Offload::longest), or if there is no
+    /// [room](Self::has_room).
     #[inline]
-    pub fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        assert!(len <= MAX_FRAME, "a frame longer than 1514 bytes");
-        assert!(self.has_room(), "no room for a frame");
-        let card = &mut *self.0;
-        card.free -= 1;
-        let buffer = card.free_list[card.free];
-        // SAFETY: the buffer is free, so it is ours.
-        let result = fill(unsafe {
-            slice::from_raw_parts_mut(card.transmit.pool.frame(buffer).as_ptr(), len)
-        });
-        card.transmit.post_filled(buffer, card.header, len);
-        card.transmit.announce();
-        result
+    pub fn transmit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (Work, R)) -> R {
+        self.0.card.transmit(len, fill)
     }
 
     /// Turns its interrupts off: from now on it is polled. (It is like that at first.)
     #[inline]
     pub fn busy(&mut self) {
-        self.0.receive.ring.set_dev_notify(false);
-        self.0.transmit.ring.set_dev_notify(false);
+        self.0.card.busy();
     }
 
-    /// Turns its interrupts on, for the next frame, or, if `want_room`, for the next buffer that is free and for
-    /// nothing else. Whether there is one already: then they are off.
+    /// Turns its interrupts on, for the next frame, or, if `want_room`, for the next frame that is sent and
+    /// for nothing else. Whether there is something to do already: then they are off.
     #[inline]
     pub fn rest(&mut self, want_room: bool) -> bool {
-        let card = &mut *self.0;
-        if want_room && card.free > 0 {
-            self.busy();
-            return true;
-        }
-        card.receive.ring.set_dev_notify(!want_room);
-        card.transmit.ring.set_dev_notify(want_room);
-        // Either the device sees that, or what it did before is seen here. (The fence in `announce`
-        // does it as well.)
-        fence(Ordering::SeqCst);
-        card.announce_given_back();
-        // Who has no room does not look at frames, so that they are no work then.
-        let work =
-            if want_room { card.transmit.ring.can_pop() } else { card.receive.ring.can_pop() };
-        let work = work && !card.broken;
-        if work {
-            self.busy();
-        }
-        work
+        let work = self.0.card.rest(want_room);
+        work || self.0.endpoint.has_changed() && self.0.look()
+    }
+
+    /// Resets the device and begins anew, whatever it was doing. Frames that were received stay valid, and
+    /// are to be released as ever; what was to be sent may be lost. Whether it works.
+    pub fn restart(&mut self) -> bool {
+        self.0.restart()
     }
 }
 
 impl Parts {
-    #[inline]
-    fn give_back(&mut self, buffer: u8) {
-        self.receive.post_empty(buffer, self.header);
-        self.unannounced += 1;
-        if self.unannounced >= BATCH {
-            self.announce_given_back();
-        }
-    }
-
-    #[inline(never)]
-    fn announce_given_back(&mut self) {
-        if self.unannounced > 0 {
-            self.unannounced = 0;
-            self.receive.announce();
-        }
-    }
-
-    /// The device has nothing for us: perhaps because it has no buffer left.
-    #[inline(never)]
-    fn found_nothing(&mut self) {
-        if self.receive.broken {
-            self.give_up();
-        } else {
-            self.announce_given_back();
-        }
-    }
-
-    /// What the device put there is no frame.
+    /// The device has changed its configuration. Whether there is something to do.
     #[cold]
-    fn refuse(&mut self, buffer: u8) {
-        self.give_back(buffer);
+    fn look(&mut self) -> bool {
+        self.card.look_at_status();
+        self.card.fault().is_some() && self.recover()
     }
 
-    /// Takes back the buffers that were sent. Whether one is free.
-    fn reclaim(&mut self) -> bool {
-        while let Some(buffer) = self.transmit.take_sent(self.header) {
-            // There is room: it is not in the list, and the list has room for all.
-            if let Some(place) = self.free_list.get_mut(self.free) {
-                *place = buffer;
-                self.free += 1;
-            }
-        }
-        if self.transmit.broken || self.broken {
-            self.give_up();
-        }
-        self.free > 0
-    }
-
-    /// The device broke the rules: stops it, once.
+    /// Restarts a device that broke the rules, if it did not too often. Whether it works.
     #[cold]
-    fn give_up(&mut self) {
-        if !self.broken {
-            self.broken = true;
-            self.transport.set_status(DeviceStatus::empty());
-            console::print(format_args!(
-                "wakeful: virtio-net is not used any more: it returned a buffer that it did not have\n"
-            ));
+    fn recover(&mut self) -> bool {
+        if self.is_given_up {
+            return false;
         }
-        self.free = 0;
-    }
-}
-
-/// What is found out and set up before a card works.
-struct Settings {
-    receive: &'static mut Queue,
-    transmit: &'static mut Queue,
-    header: usize,
-    endpoint: &'static Endpoint,
-    mac: [u8; 6],
-    mtu: usize,
-}
-
-fn set_up(device: &mut Device) -> Result<Settings, Error> {
-    let agreed = device.negotiate(choose)?;
-    let header = if agreed & VERSION_1 != 0 { HEADER } else { LEGACY_HEADER };
-    let mac = match agreed & F_MAC {
-        0 => random_mac(),
-        _ => device.transport.read_config_space(CONFIG_MAC)?,
-    };
-    let mtu = match agreed & F_MTU {
-        0 => MAX_MTU,
-        _ => read_mtu(&device.transport).unwrap_or(MAX_MTU).min(MAX_MTU),
-    };
-    let source = device.interrupt.ok_or(Error::NoInterrupt)?;
-    let receive = Queue::new(device, RECEIVE)?;
-    let transmit = Queue::new(device, TRANSMIT)?;
-    transmit.pool.clear_headers();
-    receive.ring.set_dev_notify(false);
-    transmit.ring.set_dev_notify(false);
-    for buffer in 0..SIZE as u8 {
-        receive.post_empty(buffer, header);
-    }
-    // SAFETY: `Device` has the register of a device, and nobody else acknowledges its interrupts.
-    let endpoint = unsafe { interrupt::attach(source, device.status)? };
-    Ok(Settings { receive, transmit, header, endpoint, mac, mtu })
-}
-
-/// The features that we take of those that are offered.
-fn choose(transport: &SomeTransport<'static>, offered: u64) -> u64 {
-    let mut wanted = F_MAC | F_STATUS;
-    if offered & F_MTU != 0 && read_mtu(transport).is_some() {
-        wanted |= F_MTU;
-    }
-    wanted
-}
-
-/// The device's MTU, if frames of that size fit into our buffers.
-fn read_mtu(transport: &SomeTransport<'static>) -> Option<usize> {
-    let mtu = transport.read_config_space::<u16>(CONFIG_MTU).ok()?;
-    Some(usize::from(mtu)).filter(|mtu| MTU_RANGE.contains(mtu))
-}
-
-/// An address for a card without one: for one machine, not a group, assigned locally (IEEE 802).
-fn random_mac() -> [u8; 6] {
-    let [a, b, c, d, e, f, ..] = random_u64().to_ne_bytes();
-    [a & !1 | 2, b, c, d, e, f]
-}
-
-/// A queue, its buffers, and who has which.
-struct Queue {
-    ring: VirtQueue<Memory, SIZE>,
-    doorbell: Doorbell,
-    pool: Pool,
-    /// The buffer of each descriptor that the device has; [`NOBODY`] where it has none.
-    given: [u8; SIZE],
-    /// The device returned what it did not have.
-    broken: bool,
-}
-
-const NOBODY: u8 = u8::MAX;
-const _: () = assert!(SIZE <= NOBODY as usize);
-
-impl Queue {
-    /// A queue in memory of its own: it has kilobytes, and is not moved about on the stack.
-    fn new(device: &mut Device, number: u16) -> Result<&'static mut Self, Error> {
-        let doorbell = device.doorbell(number)?;
-        let pool = Pool::new()?;
-        let ring = device.queue(number)?;
-        let queue = Self { ring, doorbell, pool, given: [NOBODY; SIZE], broken: false };
-        memory::keep(queue).ok_or(Error::NoMemory)
-    }
-
-    /// Tells the device of what was posted, if it wants to be told.
-    #[inline]
-    fn announce(&self) {
-        // It looks at what is posted after it has said that it wants to be told: one of both sees the
-        // other's.
-        fence(Ordering::SeqCst);
-        if self.ring.should_notify() {
-            self.doorbell.ring();
+        let fault = self.card.fault().unwrap_or(Fault::NeedsReset);
+        if !self.restarts.begin(timer::now() / timer::frequency()) {
+            return self.give_up(&fault);
         }
+        console::print(format_args!("wakeful: virtio-net is restarted: {fault}\n"));
+        self.restart()
     }
 
-    /// Gives the device a buffer to fill.
-    #[inline]
-    fn post_empty(&mut self, buffer: u8, header: usize) {
-        // SAFETY: the buffer is not the device's: it is new, or was returned, or was a frame's. Nobody
-        // looks at it until it is returned.
-        let posted = unsafe {
-            let space = slice::from_raw_parts_mut(
-                self.pool.header(buffer, header).as_ptr(),
-                BUFFER - FRAME_AT + header,
-            );
-            self.ring.add(&[], &mut [space])
-        };
-        self.note(posted, buffer);
-    }
-
-    /// Gives the device a buffer to send.
-    #[inline]
-    fn post_filled(&mut self, buffer: u8, header: usize, len: usize) {
-        // SAFETY: as above.
-        let posted = unsafe {
-            let data =
-                slice::from_raw_parts(self.pool.header(buffer, header).as_ptr(), header + len);
-            self.ring.add(&[data], &mut [])
-        };
-        self.note(posted, buffer);
-    }
-
-    #[inline]
-    fn note(&mut self, posted: virtio_drivers::Result<u16>, buffer: u8) {
-        // There are as many descriptors as buffers: it is posted.
-        if let Ok(token) = posted
-            && let Some(given) = self.given.get_mut(usize::from(token))
-        {
-            *given = buffer;
+    fn restart(&mut self) -> bool {
+        if let Err(error) = self.card.restart(&mut patience()) {
+            return self.give_up(&Error::from(error));
         }
+        self.is_given_up = false;
+        // Whoever sleeps waits for an interrupt, and those are off now.
+        self.endpoint.waker.wake();
+        true
     }
 
-    /// The next descriptor that the device is done with, and its buffer.
+    fn give_up(&mut self, why: &dyn Display) -> bool {
+        self.is_given_up = true;
+        console::print(format_args!("wakeful: virtio-net is not used any more: {why}\n"));
+        false
+    }
+}
+
+/// The machine, as a card needs it.
+struct Here(Doorbells);
+
+impl Machine for Here {
+    type Doorbell = Doorbell;
+
+    fn doorbell(&mut self, queue: u16) -> Option<Doorbell> {
+        self.0.of(queue)
+    }
+
+    fn memory(&mut self, bytes: usize) -> Option<Region> {
+        let (physical, start) = memory::allocate(bytes.div_ceil(FRAME_SIZE))?;
+        // SAFETY: frames in one piece, a page each, ours for good. Caches are coherent with devices.
+        Some(unsafe { Region::new(start, physical.as_usize() as u64) })
+    }
+
+    fn random(&mut self) -> u64 {
+        random_u64()
+    }
+}
+
+impl wakeful_virtio_net::Doorbell for Doorbell {
     #[inline]
-    fn peek(&mut self) -> Option<(u16, u8)> {
-        let token = self.ring.peek_used()?;
-        match self.given.get_mut(usize::from(token)) {
-            Some(given) if *given != NOBODY => Some((token, mem::replace(given, NOBODY))),
-            _ => {
-                self.broken = true;
-                None
+    fn ring(&self) {
+        Self::ring(self);
+    }
+}
+
+impl From<CardError> for Error {
+    fn from(error: CardError) -> Self {
+        match error {
+            CardError::NoReset => Self::NoReset,
+            CardError::OldInterface => Self::OldInterface,
+            CardError::FeaturesRefused => Self::FeaturesRefused,
+            CardError::QueueTooSmall { queue, entries } => {
+                Self::QueueTooSmall { queue, entries, needed: wakeful_virtio_net::SIZE }
             }
+            CardError::NoDoorbell => Self::NoDoorbell,
+            CardError::NoMemory => Self::NoMemory,
+            CardError::NoAddress => Self::NoAddress,
         }
-    }
-
-    /// Takes the next buffer that was filled, and how many bytes the device says that it wrote.
-    #[inline]
-    fn take_filled(&mut self, header: usize) -> Option<(u8, u32)> {
-        let (token, buffer) = self.peek()?;
-        // SAFETY: this is what was posted with that token.
-        let written = unsafe {
-            let space = slice::from_raw_parts_mut(
-                self.pool.header(buffer, header).as_ptr(),
-                BUFFER - FRAME_AT + header,
-            );
-            self.ring.pop_used(token, &[], &mut [space])
-        };
-        match written {
-            Ok(written) => Some((buffer, written)),
-            // It changed its mind about the token.
-            Err(_) => {
-                self.broken = true;
-                None
-            }
-        }
-    }
-
-    /// Takes the next buffer that was sent.
-    #[inline]
-    fn take_sent(&mut self, header: usize) -> Option<u8> {
-        let (token, buffer) = self.peek()?;
-        // SAFETY: as above; how long it was does not matter.
-        let popped = unsafe {
-            let data = slice::from_raw_parts(self.pool.header(buffer, header).as_ptr(), header);
-            self.ring.pop_used(token, &[data], &mut [])
-        };
-        self.broken |= popped.is_err();
-        popped.is_ok().then_some(buffer)
     }
 }
-
-/// [`SIZE`] buffers in one piece. What is in them at first is arbitrary: clearing them would take as
-/// long as a whole boot.
-#[derive(Clone, Copy)]
-struct Pool(NonNull<u8>);
-
-impl Pool {
-    fn new() -> Result<Self, Error> {
-        let (_, start) = memory::allocate(SIZE * BUFFER / FRAME_SIZE).ok_or(Error::NoMemory)?;
-        Ok(Self(start))
-    }
-
-    /// Fills all headers with zeros, as they stay: nothing is left to the device.
-    fn clear_headers(&self) {
-        for buffer in 0..SIZE as u8 {
-            // SAFETY: within the buffer, which nobody else has yet.
-            unsafe { self.header(buffer, HEADER).write_bytes(0, HEADER) };
-        }
-    }
-
-    /// Where the Ethernet frame begins in a buffer.
-    #[inline]
-    fn frame(&self, buffer: u8) -> NonNull<u8> {
-        debug_assert!(usize::from(buffer) < SIZE);
-        // SAFETY: numbers of buffers are below `SIZE`: they come from `free_list` and `start`.
-        unsafe { self.0.byte_add(usize::from(buffer) * BUFFER + FRAME_AT) }
-    }
-
-    /// Where the device's header begins.
-    #[inline]
-    fn header(&self, buffer: u8, header: usize) -> NonNull<u8> {
-        // SAFETY: still in the buffer: a header is at most `HEADER` bytes.
-        unsafe { self.frame(buffer).byte_sub(header) }
-    }
-}
-
-const _: () = assert!(HEADER <= FRAME_AT && FRAME_AT + MAX_FRAME <= BUFFER);

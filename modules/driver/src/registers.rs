@@ -44,7 +44,10 @@ impl Doorbell {
     }
 }
 
-/// Says whether the device has interrupted, and makes it stop.
+/// The reason of an interrupt: the configuration has changed, or the device asks for a reset.
+pub(crate) const CONFIGURATION: u32 = 1 << 1;
+
+/// Says why the device has interrupted, and makes it stop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum InterruptStatus {
     /// Virtio 1.2 §4.2.2: `InterruptStatus`, followed by `InterruptACK`.
@@ -54,13 +57,13 @@ pub(crate) enum InterruptStatus {
 }
 
 impl InterruptStatus {
-    /// Acknowledges what there is; whether there was something.
+    /// Acknowledges what there is, and returns it: a bit for each reason.
     ///
     /// # Safety
     ///
     /// It is the mapped register of a device.
     #[inline]
-    pub(crate) unsafe fn acknowledge(self) -> bool {
+    pub(crate) unsafe fn acknowledge(self) -> u32 {
         // SAFETY: by this function's contract. What the device wrote to memory before it interrupted
         // is seen by reads after the fence.
         unsafe {
@@ -75,7 +78,7 @@ impl InterruptStatus {
                 Self::Pci(register) => u32::from(register.read_volatile()),
             };
             asm!("fence iorw, iorw", options(nostack));
-            status != 0
+            status
         }
     }
 }

@@ -78,6 +78,7 @@ pub(crate) enum Error {
     },
     NoDoorbell,
     NoMemory,
+    NoAddress,
     NoDriver,
     OnePerImage,
     Silent,
@@ -105,6 +106,7 @@ impl fmt::Display for Error {
             }
             Self::NoDoorbell => f.write_str("its doorbell is outside of its registers"),
             Self::NoMemory => f.write_str("out of memory"),
+            Self::NoAddress => f.write_str("its configuration has no address"),
             Self::NoDriver => f.write_str("this image has no driver for it"),
             Self::OnePerImage => f.write_str("only the first such device is used"),
             Self::Silent => f.write_str("it does not answer"),
@@ -139,6 +141,25 @@ pub(crate) enum Doorbells {
     /// One for all.
     Mmio(NonNull<u8>),
     Pci(pci::Doorbells),
+}
+
+impl Doorbells {
+    /// That of a queue, if there is one.
+    pub(crate) fn of(&self, queue: u16) -> Option<Doorbell> {
+        match self {
+            Self::Mmio(base) => {
+                // SAFETY: within the registers, aligned as they are.
+                Some(unsafe { Doorbell::new(base.byte_add(QUEUE_NOTIFY), true, queue) })
+            }
+            Self::Pci(doorbells) => doorbells.get(queue),
+        }
+    }
+}
+
+/// How long a device may take for its reset: `true` until then, from now on.
+pub(crate) fn patience() -> impl FnMut() -> bool {
+    let deadline = timer::now() + timer::frequency() / RESET_PART;
+    move || timer::now() <= deadline
 }
 
 /// Looks what is at a place that the device tree names. `None` if it is empty, or too odd to say
@@ -225,10 +246,10 @@ impl Device {
 
     /// Stops the device. Whether it forgot everything.
     pub(crate) fn reset(&mut self) -> Result<(), Error> {
+        let mut patience = patience();
         self.transport.set_status(DeviceStatus::empty());
-        let deadline = timer::now() + timer::frequency() / RESET_PART;
         while self.transport.get_status() != DeviceStatus::empty() {
-            if timer::now() > deadline {
+            if !patience() {
                 return Err(Error::NoReset);
             }
         }
@@ -243,13 +264,7 @@ impl Device {
 
     /// The queue's doorbell.
     pub(crate) fn doorbell(&self, queue: u16) -> Result<Doorbell, Error> {
-        match &self.doorbells {
-            Doorbells::Mmio(base) => {
-                // SAFETY: within the registers, aligned as they are.
-                Ok(unsafe { Doorbell::new(base.byte_add(QUEUE_NOTIFY), true, queue) })
-            }
-            Doorbells::Pci(doorbells) => doorbells.get(queue).ok_or(Error::NoDoorbell),
-        }
+        self.doorbells.of(queue).ok_or(Error::NoDoorbell)
     }
 
     /// A queue of `SIZE` entries.

@@ -44,7 +44,7 @@ pub use names::{lookup, to_address};
 pub use settings::Settings;
 pub use state::{
     Counters, addresses, configured, connections, counters, endpoint, has_card, is_unlocked,
-    random, start,
+    random, reset, start,
 };
 pub use tcp::{
     ConnectionId, Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions,

@@ -322,6 +322,20 @@ pub fn endpoint(port: u16) -> Option<impl fmt::Display> {
     with(addresses).ok().flatten()
 }
 
+/// Resets the network card and begins anew with it, in the midst of whatever it is doing. (A card that breaks
+/// the rules or asks for a reset has that without being told; here is a way to try it, or to try again with
+/// one that was given up.) What was on its way between it and us may be lost, as on any network.
+///
+/// # Errors
+///
+/// [`Error::NoCard`]: there is none, or it does not work any more; the console says why.
+pub fn reset() -> Result<(), Error> {
+    match with(|stack| stack.link().0.restart())? {
+        true => Ok(()),
+        false => Err(Error::NoCard),
+    }
+}
+
 /// What has happened so far.
 pub fn counters() -> Counters {
     with(|stack| stack.counters()).unwrap_or_default()

@@ -10,7 +10,7 @@ use core::{
 };
 
 use wakeful::{println, time};
-use wakeful_driver::net::{Card, Frame};
+use wakeful_driver::net::{Card, Frame, Work};
 
 use crate::{Outcome, ensure};
 
@@ -68,6 +68,7 @@ impl Network {
             arp[14..18].copy_from_slice(&US);
             arp[18..24].fill(0);
             arp[24..].copy_from_slice(&ROUTER);
+            (Work::default(), ())
         });
     }
 
@@ -197,5 +198,24 @@ pub(crate) async fn network_card() -> Outcome {
     }
     network.answer().await?;
     println!("sent {MANY} frames");
+
+    // Reset, with frames on their way both ways and in our hands, again and again.
+    for round in 0..20 {
+        network.ask();
+        let held = network.next().await.ok_or_else(|| format!("no answer in round {round}"))?;
+        for _ in 0..10 {
+            network.ask();
+        }
+        let before = network.woken();
+        network.card.register(&network.waker);
+        ensure(network.card.restart(), || format!("no restart in round {round}"))?;
+        // Whoever slept looks again, as interrupts are off.
+        ensure(network.woken() == before + 1, || String::from("nobody was woken"))?;
+        network.ask();
+        network.answer().await?;
+        ensure(is_answer(&held), || String::from("a frame changed"))?;
+        network.card.release(held);
+    }
+    println!("reset 20 times");
     Ok(())
 }
