@@ -363,7 +363,8 @@ impl TcpStream {
         Poll::Ready(Ok(ready!(read)?.unwrap_or(0)))
     }
 
-    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// [`readable`](Self::readable), for who writes futures by hand.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         with_existing(|stack| stack.poll_readable(self.connection(), context.waker()))
     }
 
