@@ -4,9 +4,16 @@
 //! connection would so contain those of all routes, their answers and the ways to say "not found": some
 //! 4 KiB more for each connection, also while it waits for the next request; and picoserve, which chooses
 //! between them before it polls one, would move 7 KiB about for each request, a quarter of what a small
-//! request costs. In a box it is there while a handler runs.
+//! request costs. In a box it is there while a handler runs; and the box is made when the route is chosen, so
+//! that nothing but a pointer to it is moved about.
 
-use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use picoserve::{
     ResponseSent,
@@ -18,21 +25,29 @@ use picoserve::{
     },
 };
 
-use crate::end;
+use crate::{
+    end,
+    place::{Placed, Spare},
+};
 
 /// Says which handler answers a request. As [`picoserve::Router`], which explains paths, parameters, state
 /// and layers.
-pub struct Router<P: PathRouter<S, C>, S = (), C = ()>(picoserve::Router<P, S, C>);
+pub struct Router<P: PathRouter<S, C>, S = (), C = ()> {
+    routes: picoserve::Router<P, S, C>,
+    shortage: Shortage,
+}
 
 impl Router<picoserve::routing::NotFound> {
     /// A router that answers all requests with "not found".
     pub fn new() -> Router<impl PathRouter> {
-        Router(picoserve::Router::from_service(NotFound))
+        Self::stateful()
     }
 
     /// The same, for handlers that get a state; to be given by [`with_state`](Router::with_state).
     pub fn stateful<S>() -> Router<impl PathRouter<S>, S> {
-        Router(picoserve::Router::from_service(NotFound))
+        let shortage = Shortage::default();
+        let routes = picoserve::Router::from_service(NotFound(shortage.clone()));
+        Router { routes, shortage }
     }
 }
 
@@ -43,7 +58,8 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
         path: D,
         handler: impl MethodHandler<S, D::NewPathParameters>,
     ) -> Router<impl PathRouter<S, C>, S, C> {
-        Router(self.0.route_service(path, Boxed(handler)))
+        let shortage = self.shortage.clone();
+        self.route_service(path, Boxed { handler, shortage })
     }
 
     /// Lets a service answer requests for a path.
@@ -52,7 +68,7 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
         path: D,
         service: impl MethodHandlerService<S, D::NewPathParameters>,
     ) -> Router<impl PathRouter<S, C>, S, C> {
-        Router(self.0.route_service(path, service))
+        Router { routes: self.routes.route_service(path, service), shortage: self.shortage }
     }
 
     /// Lets another router answer requests for paths that begin with one.
@@ -61,7 +77,8 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
         path: D,
         router: Router<impl PathRouter<S, D::NewPathParameters>, S, D::NewPathParameters>,
     ) -> Router<impl PathRouter<S, C>, S, C> {
-        Router(self.0.nest(path, router.0))
+        router.shortage.concerns(&self.shortage);
+        Router { routes: self.routes.nest(path, router.routes), shortage: self.shortage }
     }
 
     /// Lets a service answer requests for paths that begin with one.
@@ -70,7 +87,7 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
         path: D,
         service: impl PathRouterService<S, D::NewPathParameters>,
     ) -> Router<impl PathRouter<S, C>, S, C> {
-        Router(self.0.nest_service(path, service))
+        Router { routes: self.routes.nest_service(path, service), shortage: self.shortage }
     }
 
     /// Puts a layer around all routes so far.
@@ -78,66 +95,146 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
     where
         T: Layer<N, M, NextState = S, NextPathParameters = C>,
     {
-        Router(self.0.layer(layer))
+        Router { routes: self.routes.layer(layer), shortage: self.shortage }
     }
 
     /// Gives the handlers their state.
     pub fn with_state<N>(self, state: S) -> Router<impl PathRouter<N, C>, N, C> {
-        Router(self.0.with_state(state))
+        Router { routes: self.routes.with_state(state), shortage: self.shortage }
     }
 }
 
 impl<P: PathRouter> Router<P> {
-    /// picoserve's own, for its server.
-    pub fn into_inner(self) -> picoserve::Router<P> {
-        self.0
+    /// picoserve's own, for its server, and what tells of requests for which there was no memory.
+    pub fn into_inner(self) -> (picoserve::Router<P>, Shortage) {
+        (self.routes, self.shortage)
+    }
+}
+
+/// Tells of a request for which there was no memory.
+///
+/// Such a request gets no answer, and its future is never ready: picoserve has no way to end a connection
+/// from within a handler. So whoever serves asks here after each poll, and ends the connection.
+#[derive(Clone, Default)]
+pub struct Shortage(Rc<Concern>);
+
+#[derive(Default)]
+struct Concern {
+    happened: Cell<bool>,
+    /// The router that this one is nested in.
+    above: RefCell<Option<Shortage>>,
+    /// Most answers are made in one go, so one memory does for all connections.
+    spare: Spare,
+}
+
+impl Shortage {
+    /// Whether it has happened since this was asked last.
+    #[inline]
+    pub fn take(&self) -> bool {
+        self.0.happened.take()
+    }
+
+    fn concerns(&self, above: &Shortage) {
+        *self.0.above.borrow_mut() = Some(above.clone());
+    }
+
+    #[cold]
+    fn happens(&self) {
+        self.0.happened.set(true);
+        if let Some(above) = &*self.0.above.borrow() {
+            above.happens();
+        }
+    }
+}
+
+/// An answer that is being made: by a handler, or by who refuses a request.
+enum Answer<'s, H, R> {
+    Given(Placed<'s, H>),
+    Refused(Placed<'s, R>),
+    /// There is no memory for it.
+    None,
+}
+
+impl<'s, H, R> Answer<'s, H, R> {
+    fn given(shortage: &'s Shortage, handler: impl FnOnce() -> H) -> Self {
+        let placed = shortage.0.spare.place(handler);
+        placed.map_or_else(|| Self::none(shortage), Self::Given)
+    }
+
+    fn refused(shortage: &'s Shortage, refusal: impl FnOnce() -> R) -> Self {
+        let placed = shortage.0.spare.place(refusal);
+        placed.map_or_else(|| Self::none(shortage), Self::Refused)
+    }
+
+    fn none(shortage: &Shortage) -> Self {
+        shortage.happens();
+        Self::None
+    }
+}
+
+impl<T, H: Future<Output = T>, R: Future<Output = T>> Future for Answer<'_, H, R> {
+    type Output = T;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match self.get_mut() {
+            Self::Given(handler) => handler.as_mut().poll(context),
+            Self::Refused(refusal) => refusal.as_mut().poll(context),
+            Self::None => Poll::Pending,
+        }
     }
 }
 
 /// A handler whose future is boxed.
-struct Boxed<H>(H);
+struct Boxed<H> {
+    handler: H,
+    shortage: Shortage,
+}
 
 impl<S, C, H: MethodHandler<S, C>> MethodHandlerService<S, C> for Boxed<H> {
-    async fn call_method_handler_service<R: Read, W: ResponseWriter<Error = R::Error>>(
+    fn call_method_handler_service<R: Read, W: ResponseWriter<Error = R::Error>>(
         &self,
         state: &S,
         parameters: C,
         _method: &str,
         request: Request<'_, R>,
         writer: W,
-    ) -> Result<ResponseSent, W::Error> {
+    ) -> impl Future<Output = Result<ResponseSent, W::Error>> {
         match fault(&request.parts) {
-            None => Box::pin(self.0.call_method_handler(state, parameters, request, writer)).await,
-            Some(fault) => Box::pin(refuse(fault, request, writer)).await,
+            None => Answer::given(&self.shortage, || {
+                self.handler.call_method_handler(state, parameters, request, writer)
+            }),
+            Some(fault) => Answer::refused(&self.shortage, || refuse(fault, request, writer)),
         }
     }
 }
 
 /// What answers when nothing else does.
-struct NotFound;
+struct NotFound(Shortage);
 
 impl<S, C> PathRouterService<S, C> for NotFound {
-    async fn call_path_router_service<R: Read, W: ResponseWriter<Error = R::Error>>(
+    fn call_path_router_service<R: Read, W: ResponseWriter<Error = R::Error>>(
         &self,
         _state: &S,
         _parameters: C,
         path: Path<'_>,
         request: Request<'_, R>,
         writer: W,
-    ) -> Result<ResponseSent, W::Error> {
+    ) -> impl Future<Output = Result<ResponseSent, W::Error>> {
+        let NotFound(shortage) = self;
         if let Some(fault) = fault(&request.parts) {
-            return Box::pin(refuse(fault, request, writer)).await;
+            return Answer::refused(shortage, || refuse(fault, request, writer));
         }
         if request.parts.method() == HEAD {
-            return Box::pin(refuse((StatusCode::NOT_FOUND, ""), request, writer)).await;
+            let fault = (StatusCode::NOT_FOUND, "");
+            return Answer::refused(shortage, || refuse(fault, request, writer));
         }
         let path = path.encoded();
-        Box::pin(async move {
+        Answer::given(shortage, || async move {
             let connection = request.body_connection.finalize().await?;
             let answer = (StatusCode::NOT_FOUND, format_args!("{path} not found\r\n"));
             answer.write_to(connection, writer).await
         })
-        .await
     }
 }
 

@@ -4,7 +4,7 @@ mod wire;
 
 use std::path::Path;
 
-use wire::{MANNERS, converse};
+use wire::{MANNERS, converse, converse_without_memory};
 
 /// All files below a folder.
 fn files(folder: &Path) -> Vec<Vec<u8>> {
@@ -42,6 +42,19 @@ fn two_requests_on_one_connection() {
             }
         }
     }
+}
+
+#[test]
+fn without_memory_connections_end() {
+    for request in requests() {
+        converse_without_memory(&request); // and nothing panics
+    }
+    for path in ["/", "/sum?a=1&b=2", "/below/there", "/nowhere", "/both"] {
+        let request = format!("GET {path} HTTP/1.1\r\n\r\n").into_bytes();
+        assert_eq!(converse_without_memory(&request), (true, Vec::new()), "{path}");
+    }
+    let refused = b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(converse_without_memory(refused), (true, Vec::new()));
 }
 
 /// What a change likes to put in.

@@ -1,10 +1,11 @@
 //! A task for each connection.
 
-use alloc::{boxed::Box, rc::Rc};
+use alloc::rc::Rc;
 use core::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::pin,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Poll, Waker},
 };
 
@@ -13,18 +14,22 @@ use wakeful_hal::console;
 use wakeful_net::{self as net, Error, Local, TcpListener, TcpOptions, TcpStream};
 use wakeful_sync::WaitQueue;
 use wakeful_task::Builder;
-use wakeful_web::Router;
+use wakeful_web::{Router, Shortage, Spare};
 
-use crate::{
-    socket::{Connection, Wire},
-    timer::{Clock, Watchdog},
-};
-
-/// The longest head of a request, in bytes. A longer one is answered with "bad request".
-const HEAD: usize = 2048;
+use crate::connection::{Buffers, Limits, live};
 
 /// How many connections wait to be accepted.
 const BACKLOG: usize = 256;
+
+/// The most bytes of a connection's task.
+const TASK: usize = 352;
+
+pub(crate) static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// How many connections were refused since boot: there was no memory for what they asked, or too many others asked.
+pub fn refused() -> u64 {
+    REFUSED.load(Relaxed)
+}
 
 /// Serves `app` on a port, for ever. [`Server`] has the choices.
 ///
@@ -44,23 +49,53 @@ pub async fn serve<P: PathRouter + 'static>(
 
 /// A server that does not run yet.
 pub struct Server<P: PathRouter> {
-    app: picoserve::Router<P>,
+    app: Router<P>,
     config: Config,
     tcp: TcpOptions,
 }
 
 /// What the connections of a server share.
-struct Shared<P: PathRouter> {
-    app: picoserve::Router<P>,
-    config: Config,
+pub(crate) struct Shared<P: PathRouter> {
+    pub(crate) app: picoserve::Router<P>,
+    /// Tells of requests for which there was no memory.
+    pub(crate) shortage: Shortage,
+    pub(crate) config: Config,
     /// The server is to end, and connections have so long for it.
     ending: Cell<bool>,
-    grace: Cell<Duration>,
+    pub(crate) grace: Cell<Duration>,
     /// Where they wait for that.
     end: WaitQueue,
     connections: Cell<usize>,
+    /// Those of them that are not at rest.
+    pub(crate) talking: Cell<usize>,
+    pub(crate) limits: Limits,
     /// Who waits until there are none.
     last: RefCell<Option<Waker>>,
+    pub(crate) buffers: Buffers,
+    /// For the next one that talks.
+    pub(crate) spare: Spare,
+}
+
+/// Counts a connection while it lives.
+struct Share<P: PathRouter>(Rc<Shared<P>>);
+
+impl<P: PathRouter> Share<P> {
+    fn new(shared: &Rc<Shared<P>>) -> Self {
+        shared.connections.set(shared.connections.get() + 1);
+        Self(Rc::clone(shared))
+    }
+}
+
+impl<P: PathRouter> Drop for Share<P> {
+    fn drop(&mut self) {
+        let connections = &self.0.connections;
+        connections.set(connections.get() - 1);
+        if connections.get() == 0
+            && let Some(last) = self.0.last.take()
+        {
+            last.wake();
+        }
+    }
 }
 
 impl<P: PathRouter + 'static> Server<P> {
@@ -74,7 +109,7 @@ impl<P: PathRouter + 'static> Server<P> {
             write: Duration::from_secs(10),
         };
         let tcp = TcpOptions { no_delay: true, ..TcpOptions::default() };
-        Self { app: app.into_inner(), config: Config::new(timeouts).keep_connection_alive(), tcp }
+        Self { app, config: Config::new(timeouts).keep_connection_alive(), tcp }
     }
 
     /// Other timeouts.
@@ -158,7 +193,11 @@ impl<P: PathRouter + 'static> Server<P> {
         Ok(())
     }
 
-    fn start(self, local: impl Into<Local>) -> Result<(TcpListener, Rc<Shared<P>>), Error> {
+    /// Listens, and has it said where.
+    pub(crate) fn start(
+        self,
+        local: impl Into<Local>,
+    ) -> Result<(TcpListener, Rc<Shared<P>>), Error> {
         let listener = TcpListener::bind_with(local, BACKLOG, self.tcp)?;
         let port = listener.port();
         // Without memory for that task nothing is said, but served all the same.
@@ -166,16 +205,26 @@ impl<P: PathRouter + 'static> Server<P> {
         if let Ok(announcement) = announcement {
             announcement.detach();
         }
-        let shared = Shared {
-            app: self.app,
+        Ok((listener, self.share()))
+    }
+
+    /// What connections share.
+    pub(crate) fn share(self) -> Rc<Shared<P>> {
+        let (app, shortage) = self.app.into_inner();
+        Rc::new(Shared {
+            app,
+            shortage,
             config: self.config,
             ending: Cell::new(false),
             grace: Cell::new(Duration::from_secs(0)),
             end: WaitQueue::new(),
             connections: Cell::new(0),
+            talking: Cell::new(0),
+            limits: Limits::of_free_memory(),
             last: RefCell::new(None),
-        };
-        Ok((listener, Rc::new(shared)))
+            buffers: Buffers::new(),
+            spare: Spare::new(),
+        })
     }
 }
 
@@ -189,64 +238,56 @@ async fn announce(port: u16) {
 }
 
 /// Starts a connection's task.
-fn spawn<P, F, T>(shared: &Rc<Shared<P>>, stream: TcpStream, answer: F)
-where
+pub(crate) fn spawn<P, T>(
+    shared: &Rc<Shared<P>>,
+    stream: TcpStream,
+    answer: impl FnOnce(Rc<Shared<P>>, TcpStream) -> T,
+) where
     P: PathRouter + 'static,
-    F: FnOnce(Rc<Shared<P>>, TcpStream) -> T,
     T: Future<Output = ()> + 'static,
 {
-    /// Counts a connection while it lives.
-    struct Counted<P: PathRouter>(Rc<Shared<P>>);
-
-    impl<P: PathRouter> Drop for Counted<P> {
-        fn drop(&mut self) {
-            let connections = &self.0.connections;
-            connections.set(connections.get() - 1);
-            if connections.get() == 0
-                && let Some(last) = self.0.last.take()
-            {
-                last.wake();
-            }
-        }
-    }
-
-    shared.connections.set(shared.connections.get() + 1);
-    let counted = Counted(Rc::clone(shared));
-    // If a handler panics, the stream is never dropped.
+    // A task's memory is kept for other tasks, so what is large goes elsewhere.
+    const { assert!(size_of::<T>() <= TASK) };
+    let share = Share::new(shared);
+    // If a handler panics, the stream is never dropped, and the talk never ends.
     let id = stream.id();
     let on_panic = move || {
         net::reset_lost(id);
-        drop(counted);
+        let Share(shared) = &share;
+        shared.talking.set(shared.talking.get().saturating_sub(1));
+        drop(share);
     };
-    // In a box: a task's memory is kept for other tasks, and this is a few kilobytes.
-    let answer = Box::pin(answer(Rc::clone(shared), stream));
+    let answer = answer(Rc::clone(shared), stream);
     // Without memory for the task the connection is dropped here, and the peer told so.
-    if let Ok(task) = Builder::new().name("http").on_panic(on_panic).spawn_local(answer) {
-        task.detach();
+    match Builder::new().name("http").on_panic(on_panic).spawn_local(answer) {
+        Ok(task) => task.detach(),
+        Err(_) => _ = REFUSED.fetch_add(1, Relaxed),
     }
 }
 
-async fn answer_for_ever<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
-    let (mut head, watchdog, wire) = ([0; HEAD], Watchdog::new(), Wire::new(stream));
-    let server =
-        picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head);
-    let serving = pin!(server.serve(Connection(&wire)));
-    // Why a connection ended is of no use to anybody here.
-    let _ = watchdog.watch(serving, |context| wire.end_turn(context)).await;
+#[expect(clippy::manual_async_fn, reason = "a function has room for its arguments twice")]
+pub(crate) fn answer_for_ever<P: PathRouter>(
+    shared: Rc<Shared<P>>,
+    stream: TcpStream,
+) -> impl Future<Output = ()> {
+    async move {
+        live(&shared, &stream, pending::<()>).await;
+        drop((stream, shared));
+    }
 }
 
-async fn answer_until_end<P: PathRouter>(shared: Rc<Shared<P>>, stream: TcpStream) {
-    let (mut head, watchdog, wire) = ([0; HEAD], Watchdog::new(), Wire::new(stream));
-    {
-        let end = shared.end.wait_until(|| shared.ending.get());
-        let server =
-            picoserve::Server::custom(&shared.app, Clock(&watchdog), &shared.config, &mut head)
-                .with_graceful_shutdown(end, shared.grace.get());
-        let serving = pin!(server.serve(Connection(&wire)));
-        let _ = watchdog.watch(serving, |context| wire.end_turn(context)).await;
+#[expect(clippy::manual_async_fn, reason = "a function has room for its arguments twice")]
+fn answer_until_end<P: PathRouter>(
+    shared: Rc<Shared<P>>,
+    mut stream: TcpStream,
+) -> impl Future<Output = ()> {
+    async move {
+        live(&shared, &stream, || shared.end.wait_until(|| shared.ending.get())).await;
+        // When the last one has ended the machine may be switched off, and what is still on its way would be
+        // lost.
+        let patience = shared.grace.get().min(shared.config.timeouts.write).as_millis();
+        let patience = core::time::Duration::from_millis(patience);
+        let _ = wakeful_time::timeout(patience, stream.shutdown()).await;
+        drop((stream, shared));
     }
-    // When the last one has ended the machine may be switched off, and what is still on its way would be lost.
-    let patience = shared.grace.get().min(shared.config.timeouts.write).as_millis();
-    let patience = core::time::Duration::from_millis(patience);
-    let _ = wakeful_time::timeout(patience, wire.into_stream().shutdown()).await;
 }

@@ -8,8 +8,9 @@
 
 use core::{
     cell::Cell,
-    future::Future,
-    pin::{Pin, pin},
+    future::{Future, poll_fn},
+    ops::ControlFlow,
+    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -34,37 +35,55 @@ impl Watchdog {
     }
 
     /// Polls `future`, which takes its timeouts from here, whenever one of them may be over. When it has to
-    /// wait, `end_turn` is called.
+    /// wait, `end_turn` is told until when at most. It says until when really, or that enough is enough.
     ///
     /// # Cancellation
     ///
     /// As that of `future`.
-    pub(crate) async fn watch<F: Future>(
+    pub(crate) async fn watch<F: Future, B>(
         &self,
         mut future: Pin<&mut F>,
-        end_turn: impl Fn(&mut Context<'_>),
-    ) -> F::Output {
-        let mut sleep = pin!(Sleep::until(u64::MAX));
-        core::future::poll_fn(|context| {
+        mut sleep: Pin<&mut Sleep>,
+        end_turn: impl Fn(&mut Context<'_>, Instant) -> ControlFlow<B, Instant>,
+    ) -> ControlFlow<B, F::Output> {
+        poll_fn(|context| {
             loop {
                 self.due.set(NEVER);
                 if let Poll::Ready(output) = future.as_mut().poll(context) {
-                    return Poll::Ready(output);
+                    return Poll::Ready(ControlFlow::Continue(output));
                 }
-                end_turn(context);
-                let due = self.due.get();
-                let now = Instant::now();
-                let planned = Instant::from_ticks(sleep.deadline());
-                if now < planned && planned <= due {
-                    return Poll::Pending; // it was polled when it was planned
-                }
-                sleep.as_mut().reset(coarse(now, due).ticks());
-                if sleep.as_mut().poll(context).is_pending() {
+                let due = match end_turn(context, self.due.get()) {
+                    ControlFlow::Continue(due) => due,
+                    ControlFlow::Break(value) => return Poll::Ready(ControlFlow::Break(value)),
+                };
+                if poll_until(sleep.as_mut(), context, due).is_pending() {
                     return Poll::Pending;
                 }
             }
         })
         .await
+    }
+}
+
+/// Waits until `due`, or a little longer, with a sleep that may be planned for an earlier moment already.
+#[inline]
+pub(crate) fn poll_until(
+    mut sleep: Pin<&mut Sleep>,
+    context: &mut Context<'_>,
+    due: Instant,
+) -> Poll<()> {
+    loop {
+        let (now, planned) = (Instant::now(), Instant::from_ticks(sleep.deadline()));
+        if now < planned && planned <= due {
+            return Poll::Pending; // it was polled when it was planned
+        }
+        if due <= now {
+            return Poll::Ready(());
+        }
+        sleep.as_mut().reset(coarse(now, due).ticks());
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
     }
 }
 

@@ -11,4 +11,5 @@ fuzz_target!(|said: &[u8]| {
     for manner in wire::MANNERS {
         wire::converse(said, manner);
     }
+    wire::converse_without_memory(said);
 });

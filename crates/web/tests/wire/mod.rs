@@ -29,7 +29,10 @@ use picoserve::{
     routing::{Layer, Next, PathRouter, get, parse_path_segment, post},
     time::{Duration, TimeoutError},
 };
-use wakeful_web::{Router, events, html, json, text};
+use wakeful_web::{Router, Silence, events, html, json, text};
+
+#[path = "../../src/ration.rs"]
+mod ration;
 
 /// How the client behaves, beside what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +66,53 @@ pub(crate) fn converse(said: &[u8], manner: Manner) {
 
     let _said = Said(said, manner);
     let methods = Rc::new(RefCell::new(Vec::new()));
-    let app = app(methods.clone());
+    let (app, _) = app(methods.clone()).into_inner();
     let wire = Wire::new(said, manner);
+    assert_eq!(serve(&app, &wire, |_| false), End::Closed);
+    check(&wire.heard.borrow(), &methods.borrow());
+
+    // The same again, with a server that is dropped whenever nothing is being asked yet.
+    let again = Wire::new(said, manner);
+    let rests = |silence: &Silence<()>| silence.since(()).is_some() && again.has_more_to_say();
+    while serve(&app, &again, rests) == End::Dropped {
+        assert!(again.say_more());
+    }
+    assert_eq!(
+        wire.heard.borrow().escape_ascii().to_string(),
+        again.heard.borrow().escape_ascii().to_string()
+    );
+}
+
+/// Has a client say these bytes to a server for whose handlers there is no memory. Whether that is why the
+/// connection ended, and what was answered.
+pub(crate) fn converse_without_memory(said: &[u8]) -> (bool, Vec<u8>) {
+    let (app, shortage) = app(Rc::default()).into_inner();
+    let wire = Wire::new(said, Manner::Hasty);
+    wire.heard.borrow_mut().reserve(1 << 16);
+    wire.poor.set(true);
+    let end = serve(&app, &wire, |_| shortage.take());
+    (end == End::Dropped, wire.heard.take())
+}
+
+/// How a server came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    /// Somebody has asked for it.
+    Dropped,
+}
+
+/// Serves until the connection ends, or `drops` says, after a poll, that this is enough.
+fn serve(
+    app: &picoserve::Router<impl PathRouter>,
+    wire: &Wire<'_>,
+    drops: impl Fn(&Silence<()>) -> bool,
+) -> End {
     let config = Config::new(TIMEOUTS).keep_connection_alive();
     let mut head = [0; 2048];
-    let server = Server::custom(&app, Clock(&wire), &config, &mut head);
-    run(server.serve(Line(&wire)), &wire);
-    check(&wire.heard.borrow(), &methods.borrow());
+    let silence = &Silence::new(&head);
+    let server = Server::custom(app, Clock(wire), &config, &mut head);
+    run(server.serve(Line { wire, silence }), wire, || drops(silence))
 }
 
 /// Those of `modules/http`.
@@ -81,7 +124,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 
 /// Polls to the end. Whenever nothing goes on, the client says more, or time passes.
-fn run(connection: impl Future, wire: &Wire<'_>) {
+fn run(connection: impl Future, wire: &Wire<'_>, drops: impl Fn() -> bool) -> End {
     struct Flag(AtomicBool);
 
     impl Wake for Flag {
@@ -96,8 +139,14 @@ fn run(connection: impl Future, wire: &Wire<'_>) {
     let most = 100 + 10 * wire.said.len();
     for _ in 0..most {
         wire.due.set(u64::MAX);
-        if connection.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-            return;
+        ration::set(wire.poor.get().then_some(300));
+        let polled = connection.as_mut().poll(&mut Context::from_waker(&waker));
+        ration::set(None);
+        if polled.is_ready() {
+            return End::Closed;
+        }
+        if drops() {
+            return End::Dropped;
         }
         if woken.0.swap(false, Ordering::Relaxed) || wire.say_more() {
             continue;
@@ -109,7 +158,7 @@ fn run(connection: impl Future, wire: &Wire<'_>) {
             assert!(upgraded && !wire.ended.replace(true), "it waits for ever");
             continue;
         }
-        wire.now.set(wire.now.get().max(due));
+        assert!(wire.pass_time());
     }
     panic!("not done after {most} turns");
 }
@@ -217,6 +266,8 @@ struct Wire<'a> {
     /// Milliseconds; and the next moment for which somebody waits.
     now: Cell<u64>,
     due: Cell<u64>,
+    /// While it is served there is hardly any memory.
+    poor: Cell<bool>,
 }
 
 impl<'a> Wire<'a> {
@@ -234,7 +285,15 @@ impl<'a> Wire<'a> {
             random: Cell::new(seed),
             now: Cell::new(0),
             due: Cell::new(u64::MAX),
+            poor: Cell::new(false),
         }
+    }
+
+    /// Goes to the next moment for which somebody waits. Whether there is one.
+    fn pass_time(&self) -> bool {
+        let due = self.due.get();
+        self.now.set(self.now.get().max(due));
+        due != u64::MAX
     }
 
     /// One of `1..=most`, small ones more often.
@@ -248,6 +307,12 @@ impl<'a> Wire<'a> {
         (random >> 8) as usize % most + 1
     }
 
+    /// Whether there is something left to say, be it goodbye.
+    fn has_more_to_say(&self) -> bool {
+        let all_said = self.arrived.get() == self.said.len();
+        !all_said || (self.manner != Manner::Silent && !self.ended.get())
+    }
+
     /// Whether there was something left to say.
     fn say_more(&self) -> bool {
         let left = self.said.len() - self.arrived.get();
@@ -259,8 +324,12 @@ impl<'a> Wire<'a> {
     }
 }
 
-struct Line<'w, 'a>(&'w Wire<'a>);
-struct ReadHalf<'w, 'a>(&'w Wire<'a>);
+struct Line<'w, 'a> {
+    wire: &'w Wire<'a>,
+    silence: &'w Silence<()>,
+}
+
+struct ReadHalf<'w, 'a>(&'w Wire<'a>, &'w Silence<()>);
 struct WriteHalf<'w, 'a>(&'w Wire<'a>);
 
 /// What picoserve calls a runtime: this one.
@@ -278,7 +347,7 @@ impl<'w, 'a> Socket<Here> for Line<'w, 'a> {
         Self: 's;
 
     fn split(&mut self) -> (ReadHalf<'w, 'a>, WriteHalf<'w, 'a>) {
-        (ReadHalf(self.0), WriteHalf(self.0))
+        (ReadHalf(self.wire, self.silence), WriteHalf(self.wire))
     }
 
     async fn abort<T: Timer<Here>>(self, _: &Timeouts, _: &T) -> Result<(), Error<Infallible>> {
@@ -296,10 +365,14 @@ impl ErrorType for ReadHalf<'_, '_> {
 
 impl Read for ReadHalf<'_, '_> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let wire = self.0;
+        let Self(wire, silence) = self;
         poll_fn(|_| {
             let arrived = &wire.said[wire.read.get()..wire.arrived.get()];
-            if arrived.is_empty() && !wire.ended.get() && !buffer.is_empty() {
+            let pending = arrived.is_empty() && !wire.ended.get() && !buffer.is_empty();
+            if silence.begins(buffer) {
+                silence.goes_on(pending);
+            }
+            if pending {
                 return Poll::Pending;
             }
             let count = arrived.len().min(buffer.len());
@@ -362,7 +435,7 @@ impl Timer<Here> for Clock<'_, '_> {
 }
 
 /// Routes of all kinds, which note the methods of requests.
-fn app(methods: Rc<RefCell<Vec<String>>>) -> picoserve::Router<impl PathRouter> {
+fn app(methods: Rc<RefCell<Vec<String>>>) -> Router<impl PathRouter> {
     Router::new()
         .route("/", get(async || html("<p>Hello")))
         .route("/plaintext", get(async || text("Hello, World!")))
@@ -382,7 +455,6 @@ fn app(methods: Rc<RefCell<Vec<String>>>) -> picoserve::Router<impl PathRouter> 
         .route("/echo", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(Echo)))
         .nest("/below", Router::new().route("/there", get(async || text("here"))))
         .layer(Noting(methods))
-        .into_inner()
 }
 
 #[derive(serde::Deserialize)]
