@@ -11,6 +11,7 @@
 //! their own names. Beside them this module owns:
 //!
 //! - [`serve`] and [`Server`]: a task for each connection, keep-alive, timeouts, and an end with grace.
+//!   [`serve_on_all_harts`] has a server on each hart.
 //! - [`Router`], [`Page`], [`events`] and their like, which are OS-free: `crates/web`.
 //! - The socket: a response is put together in one piece and handed to the TCP ring in one, so that the lock
 //!   of the stack is taken once for it and no application code runs under it. Longer ones go in pieces.
@@ -25,6 +26,8 @@
 //! [`refused`] counts them, as it does those for which there was no memory. Long before that, at a quarter of their
 //! number, nobody keeps a future who is asked nothing.
 //!
+//! A server runs on the hart on which it was begun. [`serve_on_all_harts`] is for answers that cost much.
+//!
 //! Who reads a body by [`request::RequestBody::reader`] has to read all of it: picoserve 0.20 takes what is
 //! left for the next request.
 
@@ -33,10 +36,12 @@
 extern crate alloc;
 
 mod connection;
+mod harts;
 mod server;
 mod socket;
 mod timer;
 
+pub use harts::serve_on_all_harts;
 #[doc(no_inline)]
 pub use picoserve::{
     self, KeepAlive, Timeouts, extract, io, request, response, routing, time::Duration, url_encoded,
