@@ -282,6 +282,55 @@ pub(crate) fn silent(connections: usize) -> Client {
     })
 }
 
+/// Clients who ask, say nothing for a while, and ask again; each answer is the connection's. Then they say
+/// nothing, and the server has the patience for that which it is said to have, and not much more.
+pub(crate) fn resting(connections: usize, pause: Duration, patience: Duration) -> Client {
+    Client::new(format!("{connections} connections at rest"), move |site| {
+        let mut open = open_all(site, connections)?;
+        let mut asked = Instant::now();
+        for round in 0..2 {
+            if round > 0 {
+                std::thread::sleep(pause); // The pace, and nothing is awaited.
+            }
+            asked = Instant::now();
+            for (number, connection) in open.iter_mut().enumerate() {
+                let answer = connection.get(PAGE.0).with_context(|| format!("connection {number}"));
+                answer?.expect(200, PAGE.1)?;
+            }
+        }
+        for (number, connection) in open.iter_mut().enumerate() {
+            connection.closed().with_context(|| format!("connection {number}"))?;
+            let after = asked.elapsed();
+            ensure!(after >= patience, "connection {number} was closed after {after:?}");
+        }
+        let after = asked.elapsed();
+        ensure!(after < 2 * patience, "the last one was closed after {after:?}");
+        site.serves()
+    })
+}
+
+/// More that ask at the same time than there may: each is answered, by what it has asked for or by the news that
+/// there is no room, and there are some of both.
+pub(crate) fn crowded(path: &'static str, connections: usize) -> Client {
+    Client::new(format!("{connections} times {path} at once"), move |site| {
+        let mut open = open_all(site, connections)?;
+        for connection in &mut open {
+            connection.send(request(path).as_bytes())?;
+        }
+        let (mut served, mut refused) = (0, 0);
+        for (number, connection) in open.iter_mut().enumerate() {
+            let answer = connection.answer().with_context(|| format!("connection {number}"))?;
+            match answer.with_context(|| format!("connection {number} closed"))?.status {
+                200 => served += 1,
+                503 => refused += 1,
+                status => bail!("connection {number}: status {status}"),
+            }
+        }
+        ensure!(served > 0 && refused > 0, "{served} were served, {refused} refused");
+        site.serves()
+    })
+}
+
 fn open_all(site: &Site, connections: usize) -> Result<Vec<Connection>> {
     let open = |number| site.open().with_context(|| format!("connection {number}"));
     (0..connections).map(open).collect()

@@ -21,8 +21,18 @@ use crate::workspace::Profile;
 const QEMU10: &str = "qemu10-virt";
 
 pub(super) fn all() -> Vec<Case> {
-    let all =
-        [cards(), networks(), hostile(), load(), bodies(), panics(), echoes(), ipv6(), examples()];
+    let all = [
+        cards(),
+        networks(),
+        hostile(),
+        many(),
+        load(),
+        bodies(),
+        panics(),
+        echoes(),
+        ipv6(),
+        examples(),
+    ];
     all.into_iter().flatten().collect()
 }
 
@@ -82,6 +92,23 @@ fn hostile() -> Vec<Case> {
         on("net::silent", client::silent(200)),
         on("net::reset", client::reset(100)).client(client::fickle(100)),
         on("net::half_closed", client::half_closed()).client(client::lingering(50)),
+    ]
+}
+
+/// Connections that rest, and more that talk than there may at a time.
+fn many() -> Vec<Case> {
+    let on = |name, client| web(name, Network::tap()).client(client);
+    // Longer than a connection keeps its future, and less than the server at that port has patience.
+    let (pause, patience) = (Duration::from_millis(1500), Duration::from_secs(3));
+    let rest = client::resting(100, pause, patience).port(8080);
+    vec![
+        on("net::rest", rest.clone()),
+        on("net::rest_4_harts", rest.clone()).smp(4),
+        // Where they are dropped as soon as nothing is asked.
+        on("net::rest_in_little_memory", rest).memory("8M"),
+        on("net::crowded_in_little_memory", client::crowded("/slow", 150)).memory("8M"),
+        on("net::all_harts", client::parallel(200).port(8081)).smp(4),
+        on("net::all_harts_costly", client::get("/costly", 200, "done").port(8081)).smp(4),
     ]
 }
 

@@ -1,8 +1,10 @@
 //! What the QEMU tests visit: answers in one piece and in many, requests that are longer than memory for
-//! them, WebSockets, an end with grace, and echoes of streams and datagrams.
+//! them, WebSockets, an end with grace, echoes of streams and datagrams, a server that is short of patience,
+//! and streams in bulk.
 //!
 //! One image, written as its users would. Who visits it, and what must come back, is said on the host, in
-//! `tools/src/cases/net.rs`. Long bodies are [`letters`], which the host knows as well.
+//! `tools/src/cases/net.rs`, and in `tools/src/bench/bulk.rs`. Long bodies are [`letters`], which the host knows
+//! as well.
 
 #![no_std]
 #![no_main]
@@ -10,10 +12,12 @@
 extern crate alloc;
 
 mod bodies;
+mod bulk;
 mod echo;
 mod panics;
 
 use core::{
+    hint::black_box,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
@@ -22,7 +26,7 @@ use wakeful::{
     http::{
         self, Router, Server,
         response::{chunked::ChunkedResponse, ws::WebSocketUpgrade},
-        routing::{get, post},
+        routing::{PathRouter, get, post},
     },
     net::{self, TcpListener, UdpSocket},
     println,
@@ -42,6 +46,9 @@ async fn main() -> Result<(), net::Error> {
     // Who is told of the web server finds the others.
     task::spawn(echo::streams(TcpListener::bind(7)?)).detach();
     task::spawn(echo::datagrams(UdpSocket::bind(7)?)).detach();
+    bulk::start()?;
+    task::spawn_local(hasty()).detach();
+    task::spawn_local(http::serve_on_all_harts(8081, on_each_hart)).detach();
     let app = Router::new()
         .route("/plaintext", get(async || http::text("Hello, World!")))
         .route("/big", get(async || http::bytes("text/plain", letters(0, 1 << 20))))
@@ -75,6 +82,33 @@ async fn main() -> Result<(), net::Error> {
     Server::new(app).run_until(80, stopped, http::Duration::from_secs(5)).await?;
     println!("stopped with grace");
     Ok(())
+}
+
+/// Serves on port 8080, and closes connections that say nothing: after a second, and 3 s after an answer.
+async fn hasty() -> Result<(), net::Error> {
+    let app = Router::new().route("/plaintext", get(async || http::text("Hello, World!")));
+    let second = http::Duration::from_secs(1);
+    let timeouts = http::Timeouts {
+        start_read_request: second,
+        persistent_start_read_request: http::Duration::from_secs(3),
+        read_request: second,
+        write: second,
+    };
+    Server::new(app).timeouts(timeouts).run(8080).await
+}
+
+/// What is served on port 8081, by each hart: answers that cost nothing, and such that cost a million
+/// instructions or so.
+fn on_each_hart() -> Server<impl PathRouter> {
+    let app = Router::new()
+        .route("/plaintext", get(async || http::text("Hello, World!")))
+        .route("/costly", get(async || http::text(if spend(1 << 18) > 0 { "done" } else { "" })));
+    Server::new(app)
+}
+
+/// Takes some time of a hart.
+fn spend(steps: u64) -> u64 {
+    (0..steps).fold(1, |sum: u64, step| black_box(sum.rotate_left(5) ^ step) | 1)
 }
 
 /// Between two events.

@@ -79,7 +79,7 @@ pub(crate) async fn with_the_network() -> Page {
         RawWakerVTable::new(|_| panic!("as asked, with the network"), |_| {}, |_| {}, |_| {});
     // SAFETY: nothing is behind the pointer, and nothing looks there.
     let waker = unsafe { Waker::from_raw(RawWaker::new(ptr::null(), &VTABLE)) };
-    if let Ok(listener) = TcpListener::bind(9) {
+    if let Ok(listener) = TcpListener::bind(0) {
         _ = listener.poll_accept(&mut Context::from_waker(&waker));
     }
     wakeful::http::text("nothing happened")
