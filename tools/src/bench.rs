@@ -6,6 +6,9 @@
 //! [`baseline`]. What runs on the machine is the package `benchsuite`.
 
 mod baseline;
+mod bulk;
+mod crowd;
+mod harts;
 mod hello;
 mod http;
 mod idle;

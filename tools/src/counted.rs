@@ -23,6 +23,9 @@ const BOOT: Duration = Duration::from_secs(60);
 /// How long it gets to fall asleep after it had something to do.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Within so long one that has nothing to do any more is found to be at rest.
+const REST: Duration = Duration::from_secs(30);
+
 /// How long it is watched when it is idle.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -120,6 +123,25 @@ impl Counted {
         std::thread::sleep(SETTLE);
         let (seconds, after) = (begin.elapsed().as_secs_f64(), self.total()?);
         Ok(((after - before) as f64 - idle * seconds, done))
+    }
+
+    /// Waits until it has done what it does some time after it had something to do.
+    pub(crate) fn rests(&self) -> Result<()> {
+        const PAUSE: Duration = Duration::from_millis(1500);
+        const FEW: u64 = 10_000;
+        let deadline = Instant::now() + REST;
+        let mut before = self.total()?;
+        loop {
+            std::thread::sleep(PAUSE); // Nothing tells that it does nothing.
+            let now = self.total()?;
+            if now - before < FEW {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} instructions in {PAUSE:?}: {}", now - before, self.report());
+            }
+            before = now;
+        }
     }
 
     /// Instructions in each second in which nobody wants anything.

@@ -27,11 +27,13 @@ struct Stats {
     requests: u64,
     connections: usize,
     heap: usize,
+    heap_free: usize,
     memory: usize,
     memory_free: usize,
 }
 
 fn stats() -> Stats {
+    let heap = statistics();
     Stats {
         model: machine::machine().model,
         harts: task::harts(),
@@ -39,7 +41,8 @@ fn stats() -> Stats {
         tasks: (0..task::harts()).map(task::tasks_on).sum(),
         requests: REQUESTS.load(Relaxed),
         connections: net::connections(),
-        heap: statistics().used,
+        heap: heap.used,
+        heap_free: heap.capacity - heap.used,
         memory: frames::total() * FRAME_SIZE,
         memory_free: frames::available() * FRAME_SIZE,
     }

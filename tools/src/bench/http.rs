@@ -7,13 +7,14 @@
 //! many requests there are in a second depends on this computer: so [`super::linux`] is measured beside
 //! us, each time.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::baseline::{self, Baseline};
-use super::least;
 use super::table::{self, Row};
+use super::{bulk, crowd, harts, least};
 use crate::case::{Case, Image};
 use crate::client;
 use crate::counted::Counted;
@@ -39,6 +40,8 @@ pub(super) const ONE: &str = "request, 1 connection";
 pub(super) const SIXTEEN: &str = "request, 16 connections";
 pub(super) const SIXTY_FOUR: &str = "request, 64 connections";
 pub(super) const FRESH: &str = "connection and request, 16 at once";
+pub(super) const FRESH_64: &str = "connection and request, 64 at once";
+pub(super) const FRESH_256: &str = "connection and request, 256 at once";
 
 /// Boots per count of the boot; the least is taken.
 const BOOTS: usize = 3;
@@ -51,6 +54,8 @@ pub(super) struct Measured {
     pub(super) load: Option<Load>,
     /// The same load on Linux.
     pub(super) linux: Option<Load>,
+    /// It is not the same each time.
+    varies: bool,
 }
 
 /// What a request costs under one load.
@@ -84,6 +89,10 @@ pub(super) fn measure() -> Result<Vec<Measured>> {
     let bytes = std::fs::read(file)?;
     let elf = Elf::parse(&bytes, file)?;
     let mut rows = namespace::inside(Ipv6::Off, || under_load(file))?;
+    rows.extend(namespace::inside(Ipv6::Off, || crowd::measure(file))?);
+    let suite = &workspace::build(bulk::PACKAGE, Profile::Release)?;
+    rows.extend(namespace::inside(Ipv6::Off, || bulk::measure(suite))?);
+    rows.extend(namespace::inside(Ipv6::Off, || harts::measure(suite))?);
     rows.extend([
         Measured::new(
             row("boot to first answer", boot_cost(file, &elf)?, "instr", 2e6, 0.5e6),
@@ -112,7 +121,8 @@ pub(super) fn compare(rows: &mut Vec<Measured>, linux: &[(&'static str, Cost)]) 
             ONE => "part of Linux's, 1 connection",
             SIXTEEN => "part of Linux's, 16 connections",
             SIXTY_FOUR => "part of Linux's, 64 connections",
-            _ => "part of Linux's, a connection for each",
+            FRESH => "part of Linux's, a connection for each",
+            _ => continue,
         };
         let part = ours.row.value / theirs.instructions;
         rows.push(Measured::new(row(title, part, "", 0.6, 0.2), [""; 3]));
@@ -121,15 +131,25 @@ pub(super) fn compare(rows: &mut Vec<Measured>, linux: &[(&'static str, Cost)]) 
 
 /// Sets the rows of the baseline. Whether a machine sleeps well is a matter of limits only.
 pub(super) fn remember(rows: &[Measured], baseline: &mut Baseline) {
-    for Measured { row, load, .. } in rows.iter().filter(|measured| measured.row.goal > 0.0) {
-        let tolerance = if load.is_some() { TOLERANCE } else { baseline::TOLERANCE };
+    for Measured { row, varies, .. } in rows.iter().filter(|measured| measured.row.goal > 0.0) {
+        let tolerance = if *varies { TOLERANCE } else { baseline::TOLERANCE };
         baseline.set_varying(GROUP, row.name, row.value, tolerance);
     }
 }
 
 impl Measured {
     pub(super) fn new(row: Row, peers: [&str; 3]) -> Self {
-        Self { row, peers: peers.map(String::from), load: None, linux: None }
+        Self { row, peers: peers.map(String::from), load: None, linux: None, varies: false }
+    }
+
+    /// It is not the same each time.
+    pub(super) fn varying(self) -> Self {
+        Self { varies: true, ..self }
+    }
+
+    /// It was measured under this load.
+    pub(super) fn under(self, load: Load) -> Self {
+        Self { load: Some(load), ..self.varying() }
     }
 }
 
@@ -144,25 +164,27 @@ fn under_load(file: &Path) -> Result<Vec<Measured>> {
     warm_up()?;
     let measure = |name, visit, gate, goal, peers| -> Result<Measured> {
         let Cost { instructions, load } = cost(&machine, nobody, visit).context(name)?;
-        let measured = Measured::new(row(name, instructions, "instr", gate, goal), peers);
-        Ok(Measured { load: Some(load), ..measured })
+        Ok(Measured::new(row(name, instructions, "instr", gate, goal), peers).under(load))
     };
     // So long that it does not matter that connections are opened first.
     let kept_alive = |connections| {
         let seconds = if connections > 64 { 10 } else { 5 };
         Visit::KeptAlive { connections, seconds }
     };
-    let fresh = Visit::Fresh { at_once: 16, requests: 4000 };
+    let fresh = |at_once| Visit::Fresh { at_once, requests: 4000 };
     let mut rows = vec![
         measure(ONE, kept_alive(1), 19e3, 8e3, ["38 k", "", "418-845 k"])?,
         measure(SIXTEEN, kept_alive(16), 17e3, 7e3, ["34 k", "", "156-161 k"])?,
         measure(SIXTY_FOUR, kept_alive(64), 17e3, 7e3, ["34 k", "", "156-161 k"])?,
         measure("request, 256 connections", kept_alive(256), 20e3, 7e3, ["38-44 k", "", ""])?,
-        measure(FRESH, fresh, 60e3, 25e3, ["130-137 k", "122 k", "708 k"])?,
+        measure(FRESH, fresh(16), 60e3, 25e3, ["130-137 k", "122 k", "708 k"])?,
+        measure(FRESH_64, fresh(64), 60e3, 25e3, [""; 3])?,
+        measure(FRESH_256, fresh(256), 60e3, 25e3, [""; 3])?,
     ];
     let site = Counted::SITE.into();
     let mut open = (0..100).map(|_| Connection::open(site)).collect::<Result<Vec<_>>>()?;
     open.iter_mut().try_for_each(|connection| connection.get(PATH)?.expect(200, ""))?;
+    machine.rests()?; // After a second they give back what they do not need.
     let idle = |name, value, peers| Measured::new(row(name, value, "instr/s", 1000.0, 0.0), peers);
     rows.push(idle("idle", nobody, ["77-83 k", "all", "0"]));
     rows.push(idle("idle, 100 connections open", machine.idle()?, [""; 3]));
@@ -176,13 +198,23 @@ pub(super) fn warm_up() -> Result<()> {
 
 /// What a request costs `machine`, which executes `idle` instructions a second anyhow.
 pub(super) fn cost(machine: &Counted, idle: f64, visit: Visit) -> Result<Cost> {
-    let site = Counted::SITE.into();
+    cost_of(machine, idle, Counted::SITE.into(), PATH, visit)
+}
+
+/// The same, of a request for `path` of another server on it.
+pub(super) fn cost_of(
+    machine: &Counted,
+    idle: f64,
+    site: SocketAddr,
+    path: &str,
+    visit: Visit,
+) -> Result<Cost> {
     let (instructions, load) = machine.during(idle, || match visit {
         Visit::KeptAlive { connections, seconds } => {
-            load::wrk(site, PATH, (connections, Connections::KeptAlive), seconds)
+            load::wrk(site, path, (connections, Connections::KeptAlive), seconds)
         }
         Visit::Fresh { at_once, requests } => {
-            load::ab(site, PATH, (at_once, Connections::Fresh), requests)
+            load::ab(site, path, (at_once, Connections::Fresh), requests)
         }
     })?;
     let load = load.flawless(1000)?;
@@ -229,7 +261,7 @@ mod tests {
             p99: Duration::from_millis(8),
         };
         let ours = Measured::new(row(SIXTEEN, 17_000.0, "instr", 17e3, 7e3), ["34 k", "", "156 k"]);
-        let mut rows = vec![Measured { load: Some(load), ..ours }];
+        let mut rows = vec![ours.under(load)];
         let faster = Load { per_second: 200.0, median: Duration::from_millis(2), ..load };
         compare(&mut rows, &[(SIXTEEN, Cost { instructions: 20_000.0, load: faster })]);
         assert_eq!((rows.len(), rows[0].peers[0].as_str(), rows[1].row.value), (2, "20,000", 0.85));

@@ -65,11 +65,14 @@ fn under_load(folder: &Path) -> Result<Vec<(&'static str, Cost)>> {
     let nobody = machine.idle()?;
     http::warm_up()?;
     let kept_alive = |connections| Visit::KeptAlive { connections, seconds: 4 };
+    let fresh = |at_once| Visit::Fresh { at_once, requests: 2000 };
     let visits = [
         (http::ONE, kept_alive(1)),
         (http::SIXTEEN, kept_alive(16)),
         (http::SIXTY_FOUR, kept_alive(64)),
-        (http::FRESH, Visit::Fresh { at_once: 16, requests: 2000 }),
+        (http::FRESH, fresh(16)),
+        (http::FRESH_64, fresh(64)),
+        (http::FRESH_256, fresh(256)),
     ];
     let cost = |(name, visit)| Ok((name, http::cost(&machine, nobody, visit).context(name)?));
     visits.into_iter().map(cost).collect()
