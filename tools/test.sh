@@ -14,7 +14,7 @@ host_packages() {
     for manifest in $(ls crates/*/Cargo.toml | grep -v ^crates/smoltcp/) ulib/macros/Cargo.toml modules/log/Cargo.toml modules/sync/Cargo.toml tools/Cargo.toml tools/bench/Cargo.toml; do
         sed -n 's/^name = "\(.*\)"/-p \1/p' "$manifest" | head -1
     done
-    echo "--features wakeful-stack/ipv6"
+    echo "--features wakeful-stack/ipv6,wakeful-stack/dns"
 }
 
 stage() {

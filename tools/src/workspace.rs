@@ -70,6 +70,11 @@ pub(crate) fn build(package: &str, profile: Profile) -> Result<PathBuf> {
     if profile == Profile::Release {
         command.arg("--release");
     }
+    if package == "testsuite" {
+        // Its cases look at backtraces.
+        command.arg("--config");
+        command.arg(format!("target.{TARGET}.rustflags=['-Cforce-frame-pointers=yes']"));
+    }
     built(command, package)
 }
 

@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// RFC 1035 §4.2.
-pub(crate) const SERVER_PORT: u16 = 53;
+const SERVER_PORT: u16 = 53;
 
 pub(crate) struct Resolver {
-    pub(crate) endpoint: u32,
+    endpoint: u32,
     servers: Vec<IpAddress>,
     /// They were given, so that nobody else's are taken.
     given: bool,
@@ -30,6 +30,11 @@ pub(crate) struct Resolver {
 pub struct Lookup(QueryHandle);
 
 impl<L: Link> Stack<L> {
+    /// Whose a datagram from this port may be.
+    pub(crate) fn resolver_for(&self, from: u16) -> Option<u32> {
+        self.dns.as_ref().filter(|_| from == SERVER_PORT).map(|dns| dns.endpoint)
+    }
+
     /// `None` if there is no memory.
     fn resolver(&mut self) -> Option<&mut Resolver> {
         if self.dns.is_none() {

@@ -36,8 +36,14 @@ pub(crate) struct Endpoint {
 /// What kind of socket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Tcp { flow: Flow, owner: Owner },
-    Udp { port: u16 },
+    Tcp {
+        flow: Flow,
+        owner: Owner,
+    },
+    Udp {
+        port: u16,
+    },
+    #[cfg(feature = "dns")]
     Dns,
     Dhcp,
 }

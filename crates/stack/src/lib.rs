@@ -40,6 +40,10 @@ mod classify;
 mod conflicts;
 mod deadlines;
 mod dhcp;
+#[cfg(feature = "dns")]
+mod dns;
+#[cfg(not(feature = "dns"))]
+#[path = "no_dns.rs"]
 mod dns;
 mod endpoint;
 mod error;
@@ -64,6 +68,7 @@ mod udp;
 
 pub use address::{address, parse as parse_address, standard};
 pub use conflicts::Conflict;
+#[cfg(feature = "dns")]
 pub use dns::Lookup;
 pub use error::Error;
 pub use link::{Link, Offload, PartialChecksum, Segments, Work};

@@ -397,8 +397,7 @@ impl<L: Link> Stack<L> {
             dhcp::SERVER_PORT if to == dhcp::CLIENT_PORT => {
                 self.dhcp.as_ref().map(|dhcp| dhcp.endpoint)
             }
-            dns::SERVER_PORT => self.dns.as_ref().map(|dns| dns.endpoint),
-            _ => None,
+            _ => self.resolver_for(from),
         }
     }
 
@@ -498,6 +497,7 @@ impl<L: Link> Stack<L> {
         match target.kind {
             Kind::Tcp { .. } => self.follow_tcp(now, endpoint),
             Kind::Udp { .. } => self.follow_udp(now, endpoint),
+            #[cfg(feature = "dns")]
             Kind::Dns => self.follow_dns(),
             Kind::Dhcp => self.follow_dhcp(now),
         }

@@ -32,6 +32,7 @@ extern crate alloc;
 
 mod card;
 mod error;
+#[cfg(feature = "dns")]
 mod names;
 mod settings;
 mod state;
@@ -40,6 +41,7 @@ mod traits;
 mod udp;
 
 pub use error::Error;
+#[cfg(feature = "dns")]
 pub use names::{lookup, to_address};
 pub use settings::Settings;
 pub use state::{

@@ -12,7 +12,7 @@ pub struct Settings {
     dhcp: Option<bool>,
     /// `gw=10.0.2.2`, `gw=fd00::1`.
     gateways: [Option<IpAddress>; 2],
-    /// `dns=10.0.2.3`, up to three times.
+    /// `dns=10.0.2.3`, up to three times. Without the feature `dns` nobody asks them.
     pub(crate) servers: [Option<IpAddress>; 3],
 }
 

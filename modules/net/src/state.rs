@@ -128,7 +128,9 @@ pub fn start(card: Option<net::Card>, settings: &Settings) {
             console::print(format_args!("wakeful: {address} is no address for a machine\n"));
         }
     }
+    #[cfg(feature = "dns")]
     let servers: Vec<_> = settings.servers.iter().flatten().copied().collect();
+    #[cfg(feature = "dns")]
     if !servers.is_empty() {
         stack.set_name_servers(&servers);
     }
