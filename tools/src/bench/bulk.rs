@@ -64,8 +64,21 @@ const PLAIN: Transfer = Transfer {
     peers: ["5.56", "", ""],
 };
 
-const ALL: [Transfer; 2] =
-    [PLAIN, Transfer { name: "64 MiB out, no offload", way: Way::Out, ..PLAIN }];
+const HELPED: Transfer = Transfer {
+    name: "64 MiB in",
+    offload: true,
+    gate: 2.0,
+    goal: 0.5,
+    peers: ["0.6", "", ""],
+    ..PLAIN
+};
+
+const ALL: [Transfer; 4] = [
+    PLAIN,
+    Transfer { name: "64 MiB out, no offload", way: Way::Out, ..PLAIN },
+    HELPED,
+    Transfer { name: "64 MiB out", way: Way::Out, ..HELPED },
+];
 
 /// Measures the package `websuite` in a namespace.
 pub(super) fn measure(file: &Path) -> Result<Vec<Measured>> {

@@ -198,16 +198,16 @@ pub(super) fn warm_up() -> Result<()> {
 
 /// What a request costs `machine`, which executes `idle` instructions a second anyhow.
 pub(super) fn cost(machine: &Counted, idle: f64, visit: Visit) -> Result<Cost> {
-    cost_of(machine, idle, Counted::SITE.into(), PATH, visit)
+    cost_of(machine, idle, (Counted::SITE.into(), PATH), visit, 1000)
 }
 
-/// The same, of a request for `path` of another server on it.
+/// The same, of a request for another path, perhaps of another server on it. There are at least so many answers.
 pub(super) fn cost_of(
     machine: &Counted,
     idle: f64,
-    site: SocketAddr,
-    path: &str,
+    (site, path): (SocketAddr, &str),
     visit: Visit,
+    least: u64,
 ) -> Result<Cost> {
     let (instructions, load) = machine.during(idle, || match visit {
         Visit::KeptAlive { connections, seconds } => {
@@ -217,7 +217,7 @@ pub(super) fn cost_of(
             load::ab(site, path, (at_once, Connections::Fresh), requests)
         }
     })?;
-    let load = load.flawless(1000)?;
+    let load = load.flawless(least)?;
     Ok(Cost { instructions: (instructions / load.requests as f64).round(), load })
 }
 

@@ -17,8 +17,11 @@ const PIECE: usize = 32 << 10;
 const BACKLOG: usize = 4;
 
 pub(crate) fn start() -> Result<(), Error> {
-    let options =
-        TcpOptions { receive_buffer: 65_535, transmit_buffer: 128 << 10, ..TcpOptions::default() };
+    let options = TcpOptions {
+        receive_buffer: 64 << 10,
+        transmit_buffer: 128 << 10,
+        ..TcpOptions::default()
+    };
     let [takes, gives] = [9, 19].map(|port| TcpListener::bind_with(port, BACKLOG, options));
     let (takes, gives) = (takes?, gives?);
     task::spawn(async move {
