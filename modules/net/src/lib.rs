@@ -45,8 +45,8 @@ pub use error::Error;
 pub use names::{lookup, to_address};
 pub use settings::Settings;
 pub use state::{
-    Counters, addresses, configured, connections, counters, endpoint, has_card, is_unlocked,
-    random, reset, start,
+    Counters, addresses, buffered, configured, connections, counters, ended, endpoint, handshakes,
+    has_card, is_unlocked, random, reset, start,
 };
 pub use tcp::{
     ConnectionId, Local, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpOptions,

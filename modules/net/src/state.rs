@@ -348,6 +348,21 @@ pub fn connections() -> usize {
     with(|stack| stack.connections()).unwrap_or_default()
 }
 
+/// TCP connections that begin, and of which nothing is known but their SYN.
+pub fn handshakes() -> usize {
+    with(|stack| stack.handshakes()).unwrap_or_default()
+}
+
+/// TCP connections that have ended, and are remembered for a minute.
+pub fn ended() -> usize {
+    with(|stack| stack.ended()).unwrap_or_default()
+}
+
+/// Bytes of buffers that TCP connections have.
+pub fn buffered() -> usize {
+    with(|stack| stack.buffered()).unwrap_or_default()
+}
+
 /// A number that nobody outside can guess easily. Not for keys.
 pub fn random() -> u64 {
     random_u64()
