@@ -72,10 +72,10 @@ impl EventSource for Events {
 }
 
 /// What was uploaded.
-#[derive(serde::Serialize)]
+#[derive(Default, serde::Serialize)]
 pub(crate) struct Upload {
-    bytes: usize,
-    checksum: u32,
+    pub(crate) bytes: usize,
+    pub(crate) checksum: u32,
 }
 
 impl<'r, S> FromRequest<'r, S> for Upload {
@@ -101,7 +101,7 @@ impl<'r, S> FromRequest<'r, S> for Upload {
 }
 
 impl Upload {
-    fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
         let add = |sum: u32, &byte: &u8| sum.rotate_left(5) ^ u32::from(byte);
         self.checksum = bytes.iter().fold(self.checksum, add);

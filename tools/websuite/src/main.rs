@@ -1,10 +1,10 @@
 //! What the QEMU tests visit: answers in one piece and in many, requests that are longer than memory for
 //! them, WebSockets, an end with grace, echoes of streams and datagrams, a server that is short of patience,
-//! and streams in bulk.
+//! streams in bulk and of any length, and what the machine has in use.
 //!
 //! One image, written as its users would. Who visits it, and what must come back, is said on the host, in
-//! `tools/src/cases/net.rs`, and in `tools/src/bench/bulk.rs`. Long bodies are [`letters`], which the host knows
-//! as well.
+//! `tools/src/cases/net.rs` and, when times are hard, in `hard.rs` beside it, and in `tools/src/bench/bulk.rs`.
+//! Long bodies are [`letters`], which the host knows as well.
 
 #![no_std]
 #![no_main]
@@ -14,7 +14,9 @@ extern crate alloc;
 mod bodies;
 mod bulk;
 mod echo;
+mod flows;
 mod panics;
+mod state;
 
 use core::{
     hint::black_box,
@@ -25,7 +27,7 @@ use core::{
 use wakeful::{
     http::{
         self, Router, Server,
-        response::{chunked::ChunkedResponse, ws::WebSocketUpgrade},
+        response::{IntoResponse, chunked::ChunkedResponse, ws::WebSocketUpgrade},
         routing::{PathRouter, get, post},
     },
     net::{self, TcpListener, UdpSocket},
@@ -47,6 +49,8 @@ async fn main() -> Result<(), net::Error> {
     task::spawn(echo::streams(TcpListener::bind(7)?)).detach();
     task::spawn(echo::datagrams(UdpSocket::bind(7)?)).detach();
     bulk::start()?;
+    task::spawn(flows::sinks(flows::listener(109)?)).detach();
+    task::spawn(flows::sources(flows::listener(119)?)).detach();
     task::spawn_local(hasty()).detach();
     task::spawn_local(http::serve_on_all_harts(8081, on_each_hart)).detach();
     let app = Router::new()
@@ -57,6 +61,8 @@ async fn main() -> Result<(), net::Error> {
         // All at once: there is never anything to wait for.
         .route("/burst", get(async || http::events(Events { count: 5, pause: Duration::ZERO })))
         .route("/upload", post(async |upload: Upload| http::json(&upload)))
+        .route("/state", get(async || http::json(&state::state())))
+        .route("/reset-card", get(reset_card))
         .route("/echo", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(Echo)))
         .route(
             "/slow",
@@ -109,6 +115,11 @@ fn on_each_hart() -> Server<impl PathRouter> {
 /// Takes some time of a hart.
 fn spend(steps: u64) -> u64 {
     (0..steps).fold(1, |sum: u64, step| black_box(sum.rotate_left(5) ^ step) | 1)
+}
+
+/// Resets the network card. The answer goes out through the new one.
+async fn reset_card() -> impl IntoResponse {
+    http::text(if net::reset().is_ok() { "reset" } else { "it does not work any more" })
 }
 
 /// Between two events.
