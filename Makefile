@@ -1,17 +1,22 @@
 # One line each; what they do is in tools/.
 #
 #   make run [APP=hello] [BOARD=qemu-virt] [SMP=4] [ARGS="--memory 1G"]
+#   make soak [SECONDS=600] [SEED=1]
 
 APP   =
 BOARD =
 SMP   =
 ARGS  =
 
+# For `make soak`: how long, and the seed to repeat it with.
+SECONDS = 600
+SEED    =
+
 # What every recipe starts with: the computer is ready, and the right Rust is on the path.
 READY = tools/setup.sh && . target/wakeful/toolchain.env &&
 READY_TO_TEST = tools/setup.sh test && . target/wakeful/toolchain.env &&
 
-.PHONY: help run test bench fuzz setup clean
+.PHONY: help run test soak bench fuzz setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -21,6 +26,9 @@ run: ## build an example and boot it in QEMU
 
 test: ## everything: format, lints, tests on this computer, tests in QEMU
 	@$(READY_TO_TEST) tools/test.sh
+
+soak: ## everything that goes wrong on networks, at once and at random, for ten minutes or SECONDS=
+	@$(READY_TO_TEST) WAKEFUL_SOAK=$(SECONDS) $(if $(SEED),WAKEFUL_SEED=$(SEED)) cargo wakeful test --ignored hard::soak
 
 bench: ## measure against the limits, then race against the peers on this computer
 	@$(READY_TO_TEST) { status=0; cargo wakeful bench || status=1; echo; \

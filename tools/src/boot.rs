@@ -17,6 +17,7 @@ use crate::http::{self, WebServer};
 use crate::machine::Machine;
 use crate::namespace::{self, Ipv6};
 use crate::network::{Address, Link, Network, ROUTER};
+use crate::peer::{self, Peer};
 use crate::program;
 use crate::qemu::CommandLine;
 use crate::scratch::Scratch;
@@ -94,7 +95,14 @@ fn attempt_here(case: &Case, elf: &Path) -> Result<Attempt> {
     let line = command_line(&case, &board, elf, scratch.path())?;
     let dnsmasq = case.options.network.is_some_and(needs_dnsmasq);
     let _dnsmasq = dnsmasq.then(|| namespace::dnsmasq(scratch.path())).transpose()?;
-    let (console, verdict) = watch(&case, elf, &line, scratch.path())?;
+    let on_peer = case.options.network.is_some_and(|network| network.link == Link::Peer);
+    let start = || Peer::start(scratch.path(), &case.peer, peer::seed()?);
+    let running = on_peer.then(start).transpose()?;
+    let peer = running.as_ref().map(peer::Running::peer);
+    let (console, mut verdict) = watch(&case, elf, &line, scratch.path(), peer)?;
+    if let (Err(reason), Some(running)) = (&mut verdict, running) {
+        *reason += &format!("\n{}", running.traces(scratch.path()));
+    }
     if verdict.is_err() {
         scratch.keep(); // The command line names files in it.
     }
@@ -143,6 +151,7 @@ fn watch(
     elf: &Path,
     line: &CommandLine,
     folder: &Path,
+    peer: Option<Peer>,
 ) -> Result<(String, Result<(), String>)> {
     let limit = case.deadline.mul_f64(scale()?);
     let deadline = Instant::now() + limit;
@@ -153,7 +162,7 @@ fn watch(
         read_pieces(output, |piece| printing.send(Event::Printed(piece)).is_ok());
         printing.send(Event::Closed)
     });
-    let mut clients = Clients::of(case, folder, sender);
+    let mut clients = Clients::of(case, folder, peer, sender);
     let mut console = Console::of(elf);
     let mut shown = Vec::new();
     let mut text = String::new();
@@ -209,6 +218,7 @@ enum Clients<'a> {
         case: &'a Case,
         network: Network,
         folder: &'a Path,
+        peer: Option<Peer>,
         events: Sender<Event>,
     },
     Running,
@@ -216,10 +226,10 @@ enum Clients<'a> {
 }
 
 impl<'a> Clients<'a> {
-    fn of(case: &'a Case, folder: &'a Path, events: Sender<Event>) -> Self {
+    fn of(case: &'a Case, folder: &'a Path, peer: Option<Peer>, events: Sender<Event>) -> Self {
         match case.options.network {
             Some(network) if !case.clients.is_empty() => {
-                Self::Waiting { case, network, folder, events }
+                Self::Waiting { case, network, folder, peer, events }
             }
             _ => Self::Done,
         }
@@ -227,8 +237,8 @@ impl<'a> Clients<'a> {
 
     /// In a thread of their own, as the console must be watched as well.
     fn started(self, address: std::net::SocketAddr) -> Self {
-        let Self::Waiting { case, network, folder, events } = self else { return self };
-        let site = Site { address: network.reached(address), folder: folder.into() };
+        let Self::Waiting { case, network, folder, peer, events } = self else { return self };
+        let site = Site { address: network.reached(address), folder: folder.into(), peer };
         let clients = case.clients.clone();
         std::thread::spawn(move || {
             let result = clients.iter().try_for_each(|client| client.visit(&site));

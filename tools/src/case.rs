@@ -6,6 +6,7 @@ use crate::board;
 use crate::client::Client;
 use crate::expect::Script;
 use crate::network::Network;
+use crate::peer;
 use crate::qemu::Options;
 use crate::service::Service;
 use crate::tree::Tree;
@@ -23,12 +24,18 @@ pub(crate) struct Case {
     /// What the machine finds on this computer, on user networking: `{port}` in its boot arguments
     /// stands for the port at 10.0.2.2.
     pub(crate) service: Option<Service>,
+    /// How a network with a peer is in the beginning.
+    pub(crate) peer: peer::Settings,
     /// What this computer does with the machine, one after the other, once it says that it serves.
     pub(crate) clients: Vec<Client>,
     /// The machine is a client itself, and this computer serves.
     pub(crate) web_server: bool,
     pub(crate) end: End,
     pub(crate) deadline: Duration,
+    /// It takes so long that it runs only when it is asked for: `make soak`.
+    pub(crate) soak: bool,
+    /// It mostly waits, so that it may run while others do.
+    pub(crate) beside: bool,
 }
 
 /// What is booted.
@@ -69,10 +76,13 @@ impl Case {
             tree: None,
             script: Script::default(),
             service: None,
+            peer: peer::Settings::default(),
             clients: Vec::new(),
             web_server: false,
             end: End::Exit(exit::SUCCESS),
             deadline: Duration::from_secs(60),
+            soak: false,
+            beside: false,
         }
     }
 
@@ -155,6 +165,12 @@ impl Case {
         self
     }
 
+    /// The peer's network and what it does at first: see [`Network::peer`].
+    pub(crate) fn peer(mut self, settings: peer::Settings) -> Self {
+        self.peer = settings;
+        self
+    }
+
     /// The machine finds a web server on its router, with `Hello, World!` at `/plaintext`. In the boot
     /// arguments `PORT` stands for its port.
     pub(crate) fn web_server(mut self) -> Self {
@@ -166,6 +182,18 @@ impl Case {
     /// client must be content with it.
     pub(crate) fn client(mut self, client: Client) -> Self {
         self.clients.push(client);
+        self
+    }
+
+    /// It mostly waits, and is started before others, which run meanwhile.
+    pub(crate) fn beside(mut self) -> Self {
+        self.beside = true;
+        self
+    }
+
+    /// It is left out unless `--ignored` or `--include-ignored` is said.
+    pub(crate) fn soak(mut self) -> Self {
+        self.soak = true;
         self
     }
 

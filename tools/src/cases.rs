@@ -4,6 +4,7 @@
 //! it does.
 
 mod ecosystem;
+mod hard;
 mod net;
 
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         trees(),
         strangers(),
         net::all(),
+        hard::all(),
         ecosystem::all(),
     ]
     .into_iter()

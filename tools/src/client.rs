@@ -23,11 +23,12 @@ use crate::http::{Connection, PATIENCE, request};
 use crate::load::{self, Connections, Load};
 use crate::namespace;
 use crate::network;
+use crate::peer::{self, Peer};
 use crate::program;
 use crate::workspace;
 
 /// What every mischief asks for in the end, and what it gets.
-const PAGE: (&str, &str) = ("/plaintext", "Hello, World!");
+pub(crate) const PAGE: (&str, &str) = ("/plaintext", "Hello, World!");
 
 /// What a browser may take, with its start.
 const BROWSER_PATIENCE: Duration = Duration::from_secs(60);
@@ -43,11 +44,32 @@ pub(crate) struct Client {
 type Act = dyn Fn(&Site) -> Result<()> + Send + Sync;
 
 /// The server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     /// For the client's files; it is kept if the case fails.
     pub(crate) folder: PathBuf,
+    /// Who is beside it on the network, if that is a part of this tool.
+    pub(crate) peer: Option<Peer>,
+}
+
+/// A connection that is read and written, by this computer or by the peer.
+pub(crate) trait Stream: Read + Write + Send {
+    /// Says that no more is sent.
+    fn shut(&self) -> Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn shut(&self) -> Result<()> {
+        Ok(self.shutdown(Shutdown::Write)?)
+    }
+}
+
+impl Stream for peer::Stream {
+    fn shut(&self) -> Result<()> {
+        self.finish();
+        Ok(())
+    }
 }
 
 impl Client {
@@ -107,18 +129,49 @@ impl fmt::Debug for Client {
 
 impl Site {
     pub(crate) fn open(&self) -> Result<Connection> {
+        ensure!(self.peer.is_none(), "only the peer reaches this machine");
         Connection::open(self.address)
     }
 
+    /// A connection by whatever way there is: from the peer, or from this computer.
+    pub(crate) fn connect(&self) -> Result<Connection<Box<dyn Stream>>> {
+        Ok(Connection::over(self.stream(self.address.port())?))
+    }
+
+    /// The same without a protocol, to any port.
+    pub(crate) fn stream(&self, port: u16) -> Result<Box<dyn Stream>> {
+        self.patient_stream(port, PATIENCE)
+    }
+
+    /// The same for who waits that long for each step.
+    pub(crate) fn patient_stream(&self, port: u16, patience: Duration) -> Result<Box<dyn Stream>> {
+        let SocketAddr::V4(mut address) = self.address else { bail!("not by IPv6") };
+        address.set_port(port);
+        Ok(match &self.peer {
+            Some(peer) => Box::new(peer.connect(address, patience)?),
+            None => {
+                let stream = Connection::open(address.into())?.into_stream();
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
+                Box::new(stream)
+            }
+        })
+    }
+
+    /// The peer, in a case that has one.
+    pub(crate) fn peer(&self) -> Result<&Peer> {
+        self.peer.as_ref().context("this needs a peer")
+    }
+
     /// It still answers.
-    fn serves(&self) -> Result<()> {
-        let answer = self.open().and_then(|mut connection| connection.get(PAGE.0));
+    pub(crate) fn serves(&self) -> Result<()> {
+        let answer = self.connect().and_then(|mut connection| connection.get(PAGE.0));
         answer.and_then(|answer| answer.expect(200, PAGE.1)).context("it no longer serves")
     }
 
     /// The same machine at another address or port.
     fn at(&self, address: SocketAddr) -> Self {
-        Self { address, folder: self.folder.clone() }
+        Self { address, folder: self.folder.clone(), peer: self.peer.clone() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -401,12 +454,12 @@ fn curl_command(site: &Site, path: &str) -> Command {
 }
 
 /// What the package `websuite` has for long bodies: the alphabet without its end, again and again.
-fn letters(count: usize) -> Vec<u8> {
+pub(crate) fn letters(count: usize) -> Vec<u8> {
     (b'a'..=b'w').cycle().take(count).collect()
 }
 
 /// Fails at the first byte that is not as in [`letters`].
-fn are_letters(bytes: &[u8], count: usize) -> Result<()> {
+pub(crate) fn are_letters(bytes: &[u8], count: usize) -> Result<()> {
     let expected = letters(count);
     let wrong = bytes.iter().zip(&expected).position(|(byte, expected)| byte != expected);
     ensure!(wrong.is_none(), "byte {wrong:?} of {} is wrong", bytes.len());
@@ -496,7 +549,7 @@ fn post(path: &str, bytes: usize) -> String {
 }
 
 /// What `websuite` says that it got.
-fn receipt(body: &[u8]) -> String {
+pub(crate) fn receipt(body: &[u8]) -> String {
     let add = |sum: u32, &byte: &u8| sum.rotate_left(5) ^ u32::from(byte);
     format!(r#"{{"bytes":{},"checksum":{}}}"#, body.len(), body.iter().fold(0, add))
 }
@@ -744,7 +797,7 @@ mod tests {
     fn visit(clients: &[Client]) -> Result<()> {
         let folder = Scratch::new("client")?;
         let server = WebServer::start(Ipv4Addr::LOCALHOST)?;
-        let site = Site { address: server.address(), folder: folder.path().into() };
+        let site = Site { address: server.address(), folder: folder.path().into(), peer: None };
         let possible = clients.iter().filter(|client| program::missing(client.needs()).is_none());
         possible.into_iter().try_for_each(|client| client.visit(&site))
     }

@@ -16,10 +16,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A longer answer is none.
 const LONGEST: usize = 16 << 20;
 
-/// A connection to a server.
+/// A connection to a server, over any kind of stream.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S = TcpStream> {
+    stream: S,
     /// What has been received and not yet read.
     received: Vec<u8>,
 }
@@ -45,7 +45,14 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Over a stream that does not wait for ever.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, received: Vec::new() }
     }
 
     /// Sends and awaits the answer.
@@ -152,11 +159,11 @@ impl Connection {
         Ok(())
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &S {
         &self.stream
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> S {
         self.stream
     }
 

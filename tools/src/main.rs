@@ -4,8 +4,9 @@
 //! image for the user, on top of [`board`] (what a machine is), [`qemu`] (how QEMU is told),
 //! [`machine`] (the running process), [`console`] and [`symbols`] (what is shown of its output) and
 //! [`image`] (what an ELF file loads). A machine may be on a [`network`], perhaps in a [`namespace`]
-//! of its own, be visited by [`client`]s, put under [`load`], or find a [`service`] here. [`suite`]
-//! runs the [`cases`], [`bench`] and [`profile`] measure.
+//! of its own, or have a [`peer`] that makes its life hard, be visited by [`client`]s, put under
+//! [`load`], or find a [`service`] here. [`suite`] runs the [`cases`], [`bench`] and [`profile`]
+//! measure.
 
 mod bench;
 mod board;
@@ -23,6 +24,7 @@ mod load;
 mod machine;
 mod namespace;
 mod network;
+mod peer;
 mod profile;
 mod program;
 mod qemu;

@@ -193,7 +193,7 @@ mod tests {
             let _dnsmasq = dnsmasq(folder.path())?;
             let mut line = Installation::find(&board)?.command_line();
             line.arg("-machine").arg("virt").arg("-nographic").arg("-kernel").arg(u_boot);
-            let args = Network::tap().qemu_args(Nic::Mmio);
+            let args = Network::tap().qemu_args(Nic::Mmio, folder.path());
             args.into_iter().for_each(|arg| _ = line.arg(arg));
             let (_machine, _keyboard, output) = Machine::start_captured(&line)?;
             let mut console = String::new();

@@ -1,18 +1,22 @@
 //! The network of a machine: what it is plugged into, through which card, and who gives it an
 //! address.
 //!
-//! A machine is plugged into one of two networks. *User* networking is a part of QEMU that needs no
+//! A machine is plugged into one of three networks. *User* networking is a part of QEMU that needs no
 //! privileges: the machine sees a router with DHCP and DNS, and this computer reaches one of its
 //! ports as a port of its own. It takes few connections at a time, and offloads nothing. A *tap* is a
-//! network card of this computer, in a [`crate::namespace`] of its own: for load and for counting.
+//! network card of this computer, in a [`crate::namespace`] of its own: for load and for counting. A
+//! *peer* is a part of this tool that plays a computer, and a bad network before it: [`crate::peer`].
 //!
-//! On both of them the machine is 10.0.2.15 and its router is 10.0.2.2.
+//! On all of them the machine is 10.0.2.15 and its router is 10.0.2.2.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+
+use crate::peer;
 
 /// The port that `http` listens on.
 const HTTP: u16 = 80;
@@ -51,6 +55,8 @@ pub(crate) enum Link {
     User(Forward),
     /// The tap in the namespace of the thread that starts QEMU.
     Tap,
+    /// A peer whose cable is in the machine's folder.
+    Peer,
 }
 
 /// A port of 127.0.0.1 that leads to one of the machine.
@@ -108,6 +114,11 @@ impl Network {
         Self { link: Link::Tap, nic: None, address: Address::Static }
     }
 
+    /// A peer, and a static address.
+    pub(crate) fn peer() -> Self {
+        Self { link: Link::Peer, ..Self::tap() }
+    }
+
     pub(crate) fn nic(self, nic: Nic) -> Self {
         Self { nic: Some(nic), ..self }
     }
@@ -141,7 +152,7 @@ impl Network {
     pub(crate) fn boot_args(self) -> String {
         let dns = match self.link {
             Link::User(_) => Ipv4Addr::new(10, 0, 2, 3),
-            Link::Tap => ROUTER,
+            Link::Tap | Link::Peer => ROUTER,
         };
         match self.address {
             Address::Dhcp => String::new(),
@@ -150,8 +161,8 @@ impl Network {
         }
     }
 
-    /// QEMU's arguments for the network and a card like `nic`.
-    pub(crate) fn qemu_args(self, nic: Nic) -> Vec<String> {
+    /// QEMU's arguments for the network and a card like `nic`, of a machine with that folder.
+    pub(crate) fn qemu_args(self, nic: Nic, folder: &Path) -> Vec<String> {
         let link = match self.link {
             Link::User(Forward { protocol, host, guest }) => {
                 let protocol = match protocol {
@@ -162,6 +173,7 @@ impl Network {
                 format!("user,id=net0,hostfwd={protocol}:{here}:{host}-:{guest}")
             }
             Link::Tap => format!("tap,id=net0,ifname={TAP},script=no,downscript=no"),
+            Link::Peer => peer::netdev(folder),
         };
         let (global, device) = match nic {
             Nic::Mmio => (Some("virtio-mmio.force-legacy=false"), "virtio-net-device"),
@@ -178,7 +190,7 @@ impl Network {
     /// The port of a machine that does not say that it serves, as it is no web server.
     pub(crate) fn unannounced(self) -> Option<SocketAddr> {
         match self.link {
-            Link::User(Forward { guest: HTTP, .. }) | Link::Tap => None,
+            Link::User(Forward { guest: HTTP, .. }) | Link::Tap | Link::Peer => None,
             Link::User(Forward { guest, .. }) => Some((MACHINE, guest).into()),
         }
     }
@@ -187,8 +199,10 @@ impl Network {
     pub(crate) fn reached(self, address: SocketAddr) -> SocketAddr {
         match self.link {
             Link::User(forward) => (Ipv4Addr::LOCALHOST, forward.host).into(),
-            Link::Tap if address.ip().is_unspecified() => (MACHINE, address.port()).into(),
-            Link::Tap => address,
+            Link::Tap | Link::Peer if address.ip().is_unspecified() => {
+                (MACHINE, address.port()).into()
+            }
+            Link::Tap | Link::Peer => address,
         }
     }
 }
@@ -333,7 +347,7 @@ mod tests {
 
     #[test]
     fn cards_become_arguments() {
-        let args = |network: Network, nic| network.qemu_args(nic).join(" ");
+        let args = |network: Network, nic| network.qemu_args(nic, Path::new("x")).join(" ");
         assert_eq!(
             args(Network::tap(), Nic::Mmio),
             "-netdev tap,id=net0,ifname=tap0,script=no,downscript=no \
@@ -345,6 +359,10 @@ mod tests {
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 \
              -device virtio-net-pci,romfile=,netdev=net0"
         );
+        assert!(args(Network::peer(), Nic::Mmio).starts_with(
+            "-netdev dgram,id=net0,local.type=unix,local.path=x/machine,remote.type=unix,\
+                 remote.path=x/peer -global"
+        ));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) struct CommandLine {
 
 impl CommandLine {
     /// The machine `board` that boots `elf`. A board that boots through U-Boot gets its disk in the
-    /// folder `disk`.
+    /// folder `disk`, and a cable to a peer is there as well.
     pub(crate) fn new(board: &Board, elf: &Path, options: &Options, disk: &Path) -> Result<Self> {
         let qemu = &board.qemu;
         let mut line = Installation::find(board)?.command_line();
@@ -94,7 +94,7 @@ impl CommandLine {
             let nic = network.nic.or(qemu.nic);
             let nic =
                 nic.with_context(|| format!("the board {} has no network card", board.name))?;
-            line.args.extend(network.qemu_args(nic).into_iter().map(OsString::from));
+            line.args.extend(network.qemu_args(nic, disk).into_iter().map(OsString::from));
         }
         line.args.extend(qemu.args.iter().chain(&options.extra).map(OsString::from));
         Ok(line)

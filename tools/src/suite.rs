@@ -1,13 +1,13 @@
 //! The QEMU test suite: runs [`crate::cases`] in parallel and reports.
 //!
 //! Images are built first, one after the other, with cargo's progress in view; then the cases run,
-//! each in a QEMU of its own. A failed case shows why, the command line that repeats it, and the
-//! console.
+//! each in a QEMU of its own. Those that mostly wait begin with the first, and a few of them run
+//! beside the others. A failed case shows why, the command line that repeats it, and the console.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -26,17 +26,55 @@ use crate::workspace;
 pub(crate) fn run(args: &Arguments) -> Result<i32> {
     let selected: Vec<Case> = cases::all()
         .into_iter()
-        .filter(|case| !args.is_filtered_out(&Trial::test(case.name, || Ok(()))))
+        .filter(|case| !args.is_filtered_out(&trial_of(case, || Ok(Completion::Completed))))
         .collect();
     scratch::sweep()?;
     let images = Arc::new(if args.list { Images::default() } else { Images::build(&selected) });
     machine::end_all_on_interrupt()?;
-    let trials = selected.into_iter().map(|case| {
-        let images = images.clone();
-        Trial::ignorable_test(case.name, move || perform(&case, &images))
-    });
-    let conclusion = libtest_mimic::run(args, trials.collect());
+    let mut beside: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+    let mut trials = Vec::new();
+    for case in selected {
+        let (images, of) = (images.clone(), case.clone());
+        let left_out = args.list || (case.soak && !args.ignored && !args.include_ignored);
+        let waits = case.beside && !left_out;
+        let run = move || perform(&case, &images);
+        trials.push(if waits {
+            let (sender, result) = mpsc::channel();
+            beside.push(Box::new(move || _ = sender.send(run())));
+            trial_of(&of, move || result.recv().unwrap_or_else(|_| Err("it has panicked".into())))
+        } else {
+            trial_of(&of, run)
+        });
+    }
+    run_beside(beside);
+    let conclusion = libtest_mimic::run(args, trials);
     Ok(if conclusion.has_failed() { 101 } else { 0 })
+}
+
+/// How many cases that mostly wait run beside the others.
+const BESIDE: usize = 6;
+
+/// Runs these one after the other in a few threads of their own. They end with the process, if not before.
+fn run_beside(tasks: Vec<Box<dyn FnOnce() + Send>>) {
+    let tasks = Arc::new(Mutex::new(tasks.into_iter()));
+    for _ in 0..BESIDE {
+        let tasks = tasks.clone();
+        std::thread::spawn(move || {
+            // Not `while let`: the lock is not held while the task runs.
+            loop {
+                let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(task) = next else { return };
+                task();
+            }
+        });
+    }
+}
+
+fn trial_of(
+    case: &Case,
+    run: impl FnOnce() -> Result<Completion, Failed> + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(case.name, run).with_ignored_flag(case.soak)
 }
 
 /// The ELF files that were built, or why they were not.
