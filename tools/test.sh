@@ -40,6 +40,8 @@ else
     skip "format" "cargo fmt is not installed"
 fi
 
+stage "smoltcp and its patch" tools/smoltcp.sh
+
 # shellcheck disable=SC2046,SC2086
 if cargo clippy --version >/dev/null 2>&1; then
     stage "lints, for the machine" \
