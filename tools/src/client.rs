@@ -362,8 +362,8 @@ pub(crate) fn resting(connections: usize, pause: Duration, patience: Duration) -
     })
 }
 
-/// More that ask at the same time than there may: each is answered, by what it has asked for or by the news that
-/// there is no room, and there are some of both.
+/// More that ask at the same time than there may: each gets what it has asked for, or the news that there is no
+/// room, or a reset where there is none for that either. There are some who are served, and some who are not.
 pub(crate) fn crowded(path: &'static str, connections: usize) -> Client {
     Client::new(format!("{connections} times {path} at once"), move |site| {
         let mut open = open_all(site, connections)?;
@@ -373,10 +373,10 @@ pub(crate) fn crowded(path: &'static str, connections: usize) -> Client {
         let (mut served, mut refused) = (0, 0);
         for (number, connection) in open.iter_mut().enumerate() {
             let answer = connection.answer().with_context(|| format!("connection {number}"))?;
-            match answer.with_context(|| format!("connection {number} closed"))?.status {
-                200 => served += 1,
-                503 => refused += 1,
-                status => bail!("connection {number}: status {status}"),
+            match answer.map(|answer| answer.status) {
+                Some(200) => served += 1,
+                Some(503) | None => refused += 1,
+                Some(status) => bail!("connection {number}: status {status}"),
             }
         }
         ensure!(served > 0 && refused > 0, "{served} were served, {refused} refused");

@@ -17,7 +17,7 @@ use crate::network::MACHINE;
 /// is a hart that answers and another one that has the network, so a cheap answer costs more.
 const ROWS: [(&str, &str, &str, f64); 2] = [
     ("/plaintext", "a cheap answer by 4 harts", "requests/s by 4 harts, cheap", 3.0),
-    ("/costly", "a costly answer by 4 harts", "requests/s by 4 harts, costly", 1.2),
+    ("/costly", "a costly answer by 4 harts", "requests/s by 4 harts, costly", 1.5),
 ];
 
 /// Fewer answers say nothing.
