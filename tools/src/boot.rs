@@ -16,6 +16,7 @@ use crate::expect::Progress;
 use crate::http::{self, WebServer};
 use crate::machine::Machine;
 use crate::namespace::{self, Ipv6};
+use crate::network;
 use crate::network::{Address, Link, Network, ROUTER};
 use crate::peer::{self, Peer};
 use crate::program;
@@ -194,7 +195,9 @@ fn watch(
         // A machine that has just ended cannot be typed at; that it ended is seen in a moment.
         _ = keyboard.write_all(typed.as_bytes());
         let unannounced = || case.options.network?.unannounced().filter(|_| progress.complete());
-        if let Some(address) = console.serving().or_else(unannounced) {
+        // Of several servers that one is visited.
+        let announced = console.serving().filter(|address| address.port() == network::HTTP);
+        if let Some(address) = announced.or_else(unannounced) {
             clients = clients.started(address);
         }
         match console.halted() {

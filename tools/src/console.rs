@@ -74,7 +74,7 @@ impl<'a> Console<'a> {
         self.farewell.filter(|_| self.halted)
     }
 
-    /// The address at which the machine serves, if it has said so.
+    /// The address at which the machine serves, if it has said so: the first one, or the first with HTTP's port.
     pub(crate) fn serving(&self) -> Option<SocketAddr> {
         self.serving
     }
@@ -86,7 +86,9 @@ impl<'a> Console<'a> {
             } else if let Some(code) = line.strip_prefix("wakeful: halted, exit code ") {
                 self.farewell = code.parse().ok();
             }
-            self.serving = self.serving.or_else(|| network::serving(line));
+            let is_web = |address: &SocketAddr| address.port() == network::HTTP;
+            let said = network::serving(line).filter(|it| self.serving.is_none() || is_web(it));
+            self.serving = self.serving.filter(is_web).or(said).or(self.serving);
         }
         self.line.clear();
     }
@@ -174,12 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn address_is_that_of_the_first_line_that_has_one() {
+    fn address_is_that_of_the_first_line_that_has_one_with_the_usual_port() {
         let mut console = Console::new(name);
         console.feed(b"up\r\nserving http://10.0.2.15:80/", &mut Vec::new());
         assert_eq!(console.serving(), None);
         console.feed(b"\r\nsee http://10.0.2.2:81\r\n", &mut Vec::new());
         assert_eq!(console.serving(), "10.0.2.15:80".parse().ok());
+        let mut console = Console::new(name);
+        for (port, known) in [(8080, 8080), (8081, 8080), (80, 80), (8082, 80)] {
+            console.feed(format!("at http://10.0.2.15:{port}\n").as_bytes(), &mut Vec::new());
+            assert_eq!(console.serving().map(|it| it.port()), Some(known));
+        }
     }
 
     #[test]

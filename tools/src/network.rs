@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::peer;
 
 /// The port that `http` listens on.
-const HTTP: u16 = 80;
+pub(crate) const HTTP: u16 = 80;
 
 /// The first port that is tried on this computer.
 const FIRST_PORT: u16 = 8080;

@@ -12,6 +12,7 @@ use crate::IpListenEndpoint;
 
 mod dhcp;
 mod fuzz;
+mod neighbours;
 mod opening;
 mod pair;
 mod peer;

@@ -3,17 +3,16 @@
 use std::{collections::HashSet, task::Poll};
 
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol,
     TcpControl::{self, Fin, Psh, Rst, Syn},
     TcpSeqNumber,
 };
 
 use super::{
     SECOND, pattern,
-    peer::{Machine, OURS, PEER_MAC, Peer, Segment, introduction_of},
+    peer::{Machine, Peer, Segment},
     tcp::counted,
 };
-use crate::{Conflict, Connection, TcpOptions};
+use crate::{Connection, TcpOptions};
 
 /// How long a cookie is good at most.
 const COOKIE: u64 = 128 * SECOND;
@@ -382,25 +381,4 @@ fn who_has_no_buffer_to_write_into_is_woken_when_there_is_one() {
     assert_eq!(write(&mut machine), Poll::Ready(Ok(())));
     machine.pass(SECOND / 100);
     assert_eq!(machine.segments().last().unwrap().data, bytes);
-}
-
-// --- Conflicts
-
-#[test]
-fn conflict_is_counted_and_told_and_the_address_defended_every_ten_seconds() {
-    let mut machine = Machine::new();
-    machine.frames();
-    for _ in 0..30 {
-        machine.receive(introduction_of(OURS));
-        machine.pass(SECOND);
-    }
-    assert_eq!(machine.stack.counters().conflicts, 30);
-    let told = Conflict { address: OURS, other: PEER_MAC.0 };
-    assert_eq!((machine.stack.take_conflict(), machine.stack.take_conflict()), (Some(told), None));
-    let frames = machine.frames();
-    assert_eq!(frames.len(), 3);
-    for (_, frame) in frames {
-        let frame = EthernetFrame::new_checked(&frame).unwrap();
-        assert!(frame.dst_addr().is_broadcast() && frame.ethertype() == EthernetProtocol::Arp);
-    }
 }

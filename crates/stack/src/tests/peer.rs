@@ -32,7 +32,7 @@ pub(super) const OTHER_NEIGHBOUR: Ipv4Address = Ipv4Address::new(10, 0, 0, 3);
 /// Nobody has this one.
 pub(super) const SILENT: Ipv4Address = Ipv4Address::new(10, 0, 0, 77);
 
-const OUR_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+pub(super) const OUR_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
 pub(super) const PEER_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
 
 // --- The machine
@@ -362,7 +362,7 @@ impl Segment {
 
 // --- Frames
 
-fn ethernet(protocol: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
+pub(super) fn ethernet(protocol: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 14 + payload.len()];
     let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
     frame.set_src_addr(PEER_MAC);
