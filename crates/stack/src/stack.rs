@@ -264,8 +264,8 @@ impl<L: Link> Stack<L> {
         self.buffers.lent()
     }
 
-    /// Takes one frame from the card and does what it asks for. Whether there was one, and room to answer
-    /// it.
+    /// Takes one frame from the card and does what it asks for, or has the next [`advance`](Self::advance) do it.
+    /// Whether there was one, and room to answer it.
     #[inline]
     pub fn receive(&mut self, now: u64) -> bool {
         if !self.link.has_room() {
@@ -440,7 +440,15 @@ impl<L: Link> Stack<L> {
         if segment.expects != before {
             self.acknowledged(now, endpoint);
         }
-        if !self.is_quiet(now, endpoint, frame.len()) {
+        if self.is_quiet(now, endpoint, frame.len()) {
+            return;
+        }
+        let Some(target) = self.endpoints.get_mut(endpoint) else { return };
+        let is_stream = segment.data > 0 && !segment.ends();
+        if is_stream && target.single.socket::<tcp::Socket<'_>>().send_queue() == 0 {
+            // More of it may have come already: one acknowledgement for all, and one turn of who reads.
+            self.mark(now, endpoint);
+        } else {
             self.serve(now, endpoint);
         }
     }

@@ -679,6 +679,7 @@ fn who_waits_is_woken_once_and_not_under_the_lock() {
     assert!(pair.write(A, &ours, b"x").is_ready());
     pair.stacks[A].advance(pair.now);
     while pair.stacks[B].receive(pair.now) {}
+    pair.stacks[B].advance(pair.now);
     assert_eq!(count.0.load(Relaxed), 0, "only the caller of `take_woken` wakes");
     assert!(pair.stacks[B].has_woken());
     pair.settle();
