@@ -96,9 +96,9 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
     # hundreds of atomics. One thread needs nobody who looks for races.
     stage "network card under Miri" under_miri wakeful-virtio-net -Zmiri-disable-data-race-detector \
         anything copied outlives
-    # Without the tests that send many frames.
+    # What has to do with memory and deadlines; the others send many frames.
     stage "stack under Miri" under_miri "wakeful-stack --all-features" -Zmiri-tree-borrows \
-        --skip harm --skip both_ways_and --skip as_many --skip dhcp_cannot --skip no_room --skip silent_peer
+        places half_closed wakers reset_connection dropped_listener at_rest no_buffer idle_connection server_without
 else
     skip "tests under Miri" "there is no nightly Rust with Miri"
 fi
