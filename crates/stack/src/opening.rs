@@ -11,7 +11,7 @@ use crate::{
     classify::{Flow, Segment},
     endpoint::Owner,
     flows::Who,
-    handshakes::{Begun, Due},
+    handshakes::{Begun, Due, aligned},
     segment::{self, acknowledgement},
     tcp::{Connection, buffer_sizes},
     time_wait::Answer,
@@ -99,7 +99,7 @@ impl<L: Link> Stack<L> {
             control: TcpControl::Syn,
             window_len: handshake.local_window,
             window_scale: handshake.window_scale.map(|_| window_scale(receive)),
-            max_seg_size: u16::try_from(self.link.mtu().saturating_sub(headers)).ok(),
+            max_seg_size: u16::try_from(self.link.mtu().saturating_sub(headers)).ok().map(aligned),
             sack_permitted: handshake.sack_permitted,
             ..acknowledgement(&flow, 0, 0)
         };
