@@ -22,6 +22,9 @@ pub(super) const PACKAGE: &str = "websuite";
 /// How much.
 const BYTES: usize = 64 << 20;
 
+/// How often.
+const TIMES: usize = 3;
+
 /// What the card of QEMU offers unless it is told not to.
 const OFFERS: [&str; 10] = [
     "csum",
@@ -106,8 +109,13 @@ pub(super) fn boot(image: &Path, mut options: Options, offload: bool) -> Result<
 pub(super) fn cost(machine: &Counted, way: Way) -> Result<f64> {
     let idle = machine.idle()?;
     machine.during(0.0, || transfer(way, 1 << 20))?; // Not the first time.
-    let (instructions, ()) = machine.during(idle, || transfer(way, BYTES))?;
-    Ok(instructions / BYTES as f64)
+    // How often Linux acknowledges varies, by a tenth of the whole: the least of some.
+    let mut least = f64::INFINITY;
+    for _ in 0..TIMES {
+        let (instructions, ()) = machine.during(idle, || transfer(way, BYTES))?;
+        least = least.min(instructions);
+    }
+    Ok(least / BYTES as f64)
 }
 
 /// Moves so many bytes in, or all that port 19 gives out.
