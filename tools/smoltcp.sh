@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 ours=crates/smoltcp
 version=$(sed -n 's/^version = "\(.*\)+wakeful"$/\1/p' "$ours/Cargo.toml")
-# The tools depend on the published one, so that Cargo has it.
+# The tools name the published one among their dependencies, so that Cargo has it.
 cargo fetch --quiet --locked
 published=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -maxdepth 2 -name "smoltcp-$version" -print -quit)
 if [ -z "$published" ]; then

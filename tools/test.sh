@@ -98,7 +98,7 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
         anything copied outlives
     # What has to do with memory and deadlines; the others send many frames.
     stage "stack under Miri" under_miri "wakeful-stack --all-features" -Zmiri-tree-borrows \
-        what_is_boxed half_closed wakers reset_connection dropped_listener at_rest no_buffer idle_connection
+        places_are what_is_boxed half_closed wakers reset_connection dropped_listener at_rest no_buffer idle_connection
 else
     skip "tests under Miri" "there is no nightly Rust with Miri"
 fi

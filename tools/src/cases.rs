@@ -7,6 +7,7 @@ mod ecosystem;
 mod hard;
 mod net;
 
+use anyhow::Result;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
 use crate::case::{Case, Image, exit};
@@ -18,8 +19,8 @@ const HELLO_DEV: Image = Image::Package("hello", Profile::Dev);
 const TESTSUITE: Image = Image::Package("testsuite", Profile::Release);
 
 /// Every case.
-pub(crate) fn all() -> Vec<Case> {
-    [
+pub(crate) fn all() -> Result<Vec<Case>> {
+    let all = [
         boards(),
         faults(),
         panics(),
@@ -32,12 +33,10 @@ pub(crate) fn all() -> Vec<Case> {
         trees(),
         strangers(),
         net::all(),
-        hard::all(),
+        hard::all()?,
         ecosystem::all(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// `hello` on every board, and on unusual amounts of harts and memory. It prints facts in the order
@@ -472,7 +471,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_boards_exist() {
         let mut names = HashSet::new();
-        for case in super::all() {
+        for case in super::all().unwrap() {
             assert!(names.insert(case.name), "{} is there twice", case.name);
             Board::find(case.board).unwrap();
         }

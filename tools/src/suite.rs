@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::board::Board;
@@ -24,10 +24,13 @@ use crate::workspace;
 
 /// Runs the cases that the arguments select and returns the exit code.
 pub(crate) fn run(args: &Arguments) -> Result<i32> {
-    let selected: Vec<Case> = cases::all()
+    let selected: Vec<Case> = cases::all()?
         .into_iter()
         .filter(|case| !args.is_filtered_out(&trial_of(case, || Ok(Completion::Completed))))
         .collect();
+    if selected.is_empty() {
+        bail!("there is no such case (`cargo wakeful test --list` names all)");
+    }
     scratch::sweep()?;
     let images = Arc::new(if args.list { Images::default() } else { Images::build(&selected) });
     machine::end_all_on_interrupt()?;

@@ -14,15 +14,17 @@ mod state;
 mod storm;
 mod transfer;
 
+use anyhow::Result;
+
 use crate::case::{Case, Image};
 use crate::client::Site;
 use crate::network::Network;
 use crate::workspace::Profile;
 
-pub(super) fn all() -> Vec<Case> {
+pub(super) fn all() -> Result<Vec<Case>> {
     let all = [
         // The longest first: those that mostly wait run beside all others.
-        mixed::cases(),
+        mixed::cases()?,
         gone::cases(),
         slow::cases(),
         crowd::cases(),
@@ -31,7 +33,7 @@ pub(super) fn all() -> Vec<Case> {
         card::cases(),
         transfer::cases(),
     ];
-    all.into_iter().flatten().collect()
+    Ok(all.into_iter().flatten().collect())
 }
 
 fn web(name: &'static str, network: Network) -> Case {

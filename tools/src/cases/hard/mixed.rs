@@ -30,14 +30,21 @@ const RENEWAL: u32 = 4;
 /// How long `make soak` takes for each of these, in seconds.
 const SOAK: &str = "WAKEFUL_SOAK";
 
-pub(super) fn cases() -> Vec<Case> {
-    let soak = std::env::var(SOAK).ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    let (short, long) = (Duration::from_secs(30), Duration::from_secs(soak));
-    vec![
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let (short, long) = (Duration::from_secs(30), soak()?);
+    Ok(vec![
         mixed("hard::mixed", Duration::ZERO, short),
         mixed("hard::soak_mixed", long / 5, long / 5 * 4).soak(),
         mixed("hard::soak_mixed_4_harts", long / 5, long / 5 * 4).smp(4).soak(),
-    ]
+    ])
+}
+
+fn soak() -> Result<Duration> {
+    let Ok(text) = std::env::var(SOAK) else { return Ok(Duration::from_secs(600)) };
+    match text.parse() {
+        Ok(seconds @ 10..) => Ok(Duration::from_secs(seconds)),
+        _ => bail!("a soak of `{text}` seconds: it takes a number of at least 10"),
+    }
 }
 
 /// Everything for a while, on a machine to which it has happened for another while before.
