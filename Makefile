@@ -1,11 +1,12 @@
 # One line each; what they do is in tools/.
 #
-#   make run [APP=hello] [BOARD=qemu-virt] [SMP=4] [ARGS="--memory 1G"]
+#   make run [APP=hello] [BOARD=qemu-virt] [SMP=4] [DISK=folder] [ARGS="--memory 1G"]
 #   make soak [SECONDS=600] [SEED=1]
 
 APP   =
 BOARD =
 SMP   =
+DISK  =
 ARGS  =
 
 # For `make soak`: how long, and the seed to repeat it with.
@@ -22,7 +23,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 run: ## build an example and boot it in QEMU
-	@$(READY) cargo wakeful run $(APP) $(if $(BOARD),--board $(BOARD)) $(if $(SMP),--smp $(SMP)) $(ARGS)
+	@$(READY) cargo wakeful run $(APP) $(if $(BOARD),--board $(BOARD)) $(if $(SMP),--smp $(SMP)) $(if $(DISK),--disk $(DISK)) $(ARGS)
 
 test: ## everything: format, lints, tests on this computer, tests in QEMU
 	@$(READY_TO_TEST) tools/test.sh

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::network::Nic;
+use crate::virtio::Virtio;
 use crate::workspace;
 
 /// The board that is meant when nobody names one.
@@ -57,9 +57,9 @@ pub(crate) struct Qemu {
     pub(crate) memory: String,
     /// U-Boot for S-mode; `boot = "uboot"` needs it.
     pub(crate) u_boot: Option<PathBuf>,
-    /// The card that connects it to a network, unless the command line says otherwise; without this
-    /// key it has none that anybody drives.
-    pub(crate) nic: Option<Nic>,
+    /// How its virtio devices look, unless the command line says otherwise; without this key it has no
+    /// devices that anybody drives.
+    pub(crate) virtio: Option<Virtio>,
     /// Anything else.
     #[serde(default)]
     pub(crate) args: Vec<String>,

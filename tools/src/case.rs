@@ -10,6 +10,7 @@ use crate::peer;
 use crate::qemu::Options;
 use crate::service::Service;
 use crate::tree::Tree;
+use crate::virtio::Virtio;
 use crate::workspace::Profile;
 
 /// One boot, with what is expected of it.
@@ -156,6 +157,12 @@ impl Case {
     /// This runs before the machine does, and is content with it in the end.
     pub(crate) fn service(mut self, service: Service) -> Self {
         self.service = Some(service);
+        self
+    }
+
+    /// Its virtio devices look like this, instead of as on the board.
+    pub(crate) fn virtio(mut self, virtio: Virtio) -> Self {
+        self.options.virtio = Some(virtio);
         self
     }
 

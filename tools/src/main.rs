@@ -16,6 +16,7 @@ mod cases;
 mod client;
 mod console;
 mod counted;
+mod disk;
 mod expect;
 mod http;
 mod icount;
@@ -35,6 +36,7 @@ mod stranger;
 mod suite;
 mod symbols;
 mod tree;
+mod virtio;
 mod workspace;
 
 use std::io::{Read, Write};

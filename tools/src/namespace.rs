@@ -141,9 +141,10 @@ mod tests {
     use crate::board::Board;
     use crate::boot;
     use crate::machine::Machine;
-    use crate::network::{Network, Nic};
+    use crate::network::Network;
     use crate::qemu::Installation;
     use crate::scratch::Scratch;
+    use crate::virtio::Virtio;
 
     /// Whether there is nothing to test here.
     fn left_out() -> bool {
@@ -193,7 +194,7 @@ mod tests {
             let _dnsmasq = dnsmasq(folder.path())?;
             let mut line = Installation::find(&board)?.command_line();
             line.arg("-machine").arg("virt").arg("-nographic").arg("-kernel").arg(u_boot);
-            let args = Network::tap().qemu_args(Nic::Mmio, folder.path());
+            let args = Network::tap().qemu_args(Virtio::Mmio, folder.path());
             args.into_iter().for_each(|arg| _ = line.arg(arg));
             let (_machine, _keyboard, output) = Machine::start_captured(&line)?;
             let mut console = String::new();

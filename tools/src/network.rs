@@ -14,9 +14,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 
 use crate::peer;
+use crate::virtio::Virtio;
 
 /// The port that `http` listens on.
 pub(crate) const HTTP: u16 = 80;
@@ -43,8 +43,6 @@ pub(crate) const TAP: &str = "tap0";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Network {
     pub(crate) link: Link,
-    /// The board's own when absent.
-    pub(crate) nic: Option<Nic>,
     pub(crate) address: Address,
 }
 
@@ -73,18 +71,6 @@ pub(crate) enum Protocol {
     Udp,
 }
 
-/// How the card looks to the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Nic {
-    /// virtio 1.0 and newer, registers in memory
-    Mmio,
-    /// virtio as it was before 1.0, which is QEMU's default
-    MmioLegacy,
-    /// virtio on PCI Express
-    Pci,
-}
-
 /// Who gives the machine its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -100,27 +86,23 @@ impl Network {
     /// User networking with DHCP, reached through any free port.
     pub(crate) fn user() -> Self {
         let forward = Forward { protocol: Protocol::Tcp, host: 0, guest: HTTP };
-        Self { link: Link::User(forward), nic: None, address: Address::Dhcp }
+        Self { link: Link::User(forward), address: Address::Dhcp }
     }
 
     /// The same, for a machine that listens on another port.
     pub(crate) fn user_port(protocol: Protocol, guest: u16) -> Self {
         let forward = Forward { protocol, host: 0, guest };
-        Self { link: Link::User(forward), nic: None, address: Address::Dhcp }
+        Self { link: Link::User(forward), address: Address::Dhcp }
     }
 
     /// A tap, and a static address.
     pub(crate) fn tap() -> Self {
-        Self { link: Link::Tap, nic: None, address: Address::Static }
+        Self { link: Link::Tap, address: Address::Static }
     }
 
     /// A peer, and a static address.
     pub(crate) fn peer() -> Self {
         Self { link: Link::Peer, ..Self::tap() }
-    }
-
-    pub(crate) fn nic(self, nic: Nic) -> Self {
-        Self { nic: Some(nic), ..self }
     }
 
     pub(crate) fn dhcp(self) -> Self {
@@ -161,8 +143,8 @@ impl Network {
         }
     }
 
-    /// QEMU's arguments for the network and a card like `nic`, of a machine with that folder.
-    pub(crate) fn qemu_args(self, nic: Nic, folder: &Path) -> Vec<String> {
+    /// QEMU's arguments for the network and its card, of a machine with that folder.
+    pub(crate) fn qemu_args(self, virtio: Virtio, folder: &Path) -> Vec<String> {
         let link = match self.link {
             Link::User(Forward { protocol, host, guest }) => {
                 let protocol = match protocol {
@@ -175,16 +157,10 @@ impl Network {
             Link::Tap => format!("tap,id=net0,ifname={TAP},script=no,downscript=no"),
             Link::Peer => peer::netdev(folder),
         };
-        let (global, device) = match nic {
-            Nic::Mmio => (Some("virtio-mmio.force-legacy=false"), "virtio-net-device"),
-            Nic::MmioLegacy => (None, "virtio-net-device"),
-            // Nobody boots from it: its ROM, which is in another package than QEMU, stays away.
-            Nic::Pci => (None, "virtio-net-pci,romfile="),
-        };
-        let mut args = vec!["-netdev".into(), link];
-        args.extend(global.into_iter().flat_map(|global| ["-global".into(), global.into()]));
-        args.extend(["-device".into(), format!("{device},netdev=net0")]);
-        args
+        // Nobody boots from it: its ROM, which is in another package than QEMU, stays away.
+        let rom = if virtio == Virtio::Pci { ",romfile=" } else { "" };
+        let card = format!("{}{rom},netdev=net0", virtio.device("net"));
+        vec!["-netdev".into(), link, "-device".into(), card]
     }
 
     /// The port of a machine that does not say that it serves, as it is no web server.
@@ -215,24 +191,20 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "[udp:]HOST[:GUEST]", conflicts_with = "no_net")]
     port: Option<Forward>,
 
-    /// Network card [default: the board's]
-    #[arg(long, value_name = "CARD", conflicts_with = "no_net")]
-    nic: Option<Nic>,
-
     /// Without a network
     #[arg(long)]
     no_net: bool,
 }
 
 impl NetworkArgs {
-    /// The network of a machine whose board has the card `board`. Every machine that can have one
+    /// The network of a machine that has virtio devices or not. Every machine that can have one
     /// gets one, since a card that nobody drives costs nothing; unless the user's own arguments for
     /// QEMU are about that.
-    pub(crate) fn network(&self, board: Option<Nic>, extra: &[String]) -> Result<Option<Network>> {
+    pub(crate) fn network(&self, has_virtio: bool, extra: &[String]) -> Result<Option<Network>> {
         let by_hand = ["-netdev", "-nic", "-net"];
         let by_hand =
             extra.iter().any(|arg| by_hand.contains(&arg.replacen("--", "-", 1).as_str()));
-        if self.no_net || by_hand || self.nic.or(board).is_none() {
+        if self.no_net || by_hand || !has_virtio {
             if self.port.is_some() {
                 bail!(
                     "--port needs a network: this board has none, or `-- {}` makes it",
@@ -246,7 +218,7 @@ impl NetworkArgs {
             Some(forward) => bail!("port {} of this computer is taken", forward.host),
             None => Forward { protocol: Protocol::Tcp, host: first_free()?, guest: HTTP },
         };
-        Ok(Some(Network { link: Link::User(forward), nic: self.nic, address: Address::Dhcp }))
+        Ok(Some(Network { link: Link::User(forward), address: Address::Dhcp }))
     }
 }
 
@@ -325,9 +297,9 @@ mod tests {
         assert!(!is_free(port));
         let forward = Forward { protocol: Protocol::Tcp, host: port, guest: 80 };
         let args = NetworkArgs { port: Some(forward), ..NetworkArgs::default() };
-        let message = args.network(Some(Nic::Pci), &[]).unwrap_err().to_string();
+        let message = args.network(true, &[]).unwrap_err().to_string();
         assert!(message.contains(&format!("port {port} of this computer is taken")), "{message}");
-        let network = NetworkArgs::default().network(Some(Nic::Pci), &[]).unwrap().unwrap();
+        let network = NetworkArgs::default().network(true, &[]).unwrap().unwrap();
         assert!(matches!(network.link, Link::User(Forward { host: FIRST_PORT.., guest: 80, .. })));
         assert!(!matches!(
             Network::user().settled().unwrap().link,
@@ -338,30 +310,28 @@ mod tests {
     #[test]
     fn boards_without_a_card_and_networks_by_hand_are_left_alone() {
         let args = NetworkArgs::default();
-        assert_eq!(args.network(None, &[]).unwrap(), None);
-        assert_eq!(args.network(Some(Nic::Mmio), &["--nic".into(), "user".into()]).unwrap(), None);
-        assert!(
-            NetworkArgs { no_net: true, ..args }.network(Some(Nic::Mmio), &[]).unwrap().is_none()
-        );
+        assert_eq!(args.network(false, &[]).unwrap(), None);
+        assert_eq!(args.network(true, &["--nic".into(), "user".into()]).unwrap(), None);
+        assert!(NetworkArgs { no_net: true, ..args }.network(true, &[]).unwrap().is_none());
     }
 
     #[test]
     fn cards_become_arguments() {
-        let args = |network: Network, nic| network.qemu_args(nic, Path::new("x")).join(" ");
+        let args = |network: Network, virtio| network.qemu_args(virtio, Path::new("x")).join(" ");
         assert_eq!(
-            args(Network::tap(), Nic::Mmio),
+            args(Network::tap(), Virtio::Mmio),
             "-netdev tap,id=net0,ifname=tap0,script=no,downscript=no \
-             -global virtio-mmio.force-legacy=false -device virtio-net-device,netdev=net0"
+             -device virtio-net-device,netdev=net0"
         );
         let forward = Link::User(Forward { protocol: Protocol::Tcp, host: 8080, guest: 80 });
         assert_eq!(
-            args(Network { link: forward, ..Network::user() }, Nic::Pci),
+            args(Network { link: forward, ..Network::user() }, Virtio::Pci),
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 \
              -device virtio-net-pci,romfile=,netdev=net0"
         );
-        assert!(args(Network::peer(), Nic::Mmio).starts_with(
+        assert!(args(Network::peer(), Virtio::Mmio).starts_with(
             "-netdev dgram,id=net0,local.type=unix,local.path=x/machine,remote.type=unix,\
-                 remote.path=x/peer -global"
+                 remote.path=x/peer -device"
         ));
     }
 

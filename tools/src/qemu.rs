@@ -9,9 +9,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::board::{Board, Boot};
+use crate::disk::Disk;
 use crate::image::Elf;
 use crate::network::Network;
 use crate::program::on_path;
+use crate::virtio::Virtio;
 use crate::workspace;
 
 /// What the user may change about a machine.
@@ -34,6 +36,14 @@ pub(crate) struct Options {
     /// image's header says, 2 MiB]
     #[arg(skip)]
     pub(crate) text_offset: Option<u64>,
+
+    /// How virtio devices look to the machine [default: the board's]
+    #[arg(long)]
+    pub(crate) virtio: Option<Virtio>,
+
+    /// Disks, the first first.
+    #[arg(skip)]
+    pub(crate) disks: Vec<Disk>,
 
     /// What the machine is plugged into.
     #[arg(skip)]
@@ -90,14 +100,26 @@ impl CommandLine {
                 }
             }
         }
-        if let Some(network) = options.network {
-            let nic = network.nic.or(qemu.nic);
-            let nic =
-                nic.with_context(|| format!("the board {} has no network card", board.name))?;
-            line.args.extend(network.qemu_args(nic, disk).into_iter().map(OsString::from));
+        if let Some(virtio) = options.virtio.or(qemu.virtio) {
+            line.attach(virtio, options, disk);
+        } else if options.network.is_some() || !options.disks.is_empty() {
+            bail!("the board {} has no virtio devices", board.name);
         }
         line.args.extend(qemu.args.iter().chain(&options.extra).map(OsString::from));
         Ok(line)
+    }
+
+    /// Disks and a network.
+    fn attach(&mut self, virtio: Virtio, options: &Options, folder: &Path) {
+        if let Some(global) = virtio.global() {
+            self.arg("-global").arg(global);
+        }
+        for (number, disk) in options.disks.iter().enumerate() {
+            self.args.extend(disk.qemu_args(virtio, number));
+        }
+        if let Some(network) = options.network {
+            self.args.extend(network.qemu_args(virtio, folder).into_iter().map(OsString::from));
+        }
     }
 
     /// One more argument.
@@ -290,7 +312,7 @@ mod tests {
         );
         assert!(text.contains("-device virtio-net-device,netdev=net0"), "{text}");
         let message = line("qemu-sifive-u").unwrap_err().to_string();
-        assert!(message.contains("qemu-sifive-u has no network card"), "{message}");
+        assert!(message.contains("qemu-sifive-u has no virtio devices"), "{message}");
     }
 
     #[test]

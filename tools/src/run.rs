@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::board::{self, Board};
 use crate::console::Console;
+use crate::disk::Wanted;
 use crate::machine::{self, Machine};
 use crate::network::{Network, NetworkArgs};
 use crate::qemu::{CommandLine, Options, quoted};
@@ -27,6 +28,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     network: NetworkArgs,
 
+    /// A disk: a file, or a folder, of which a FAT disk is made anew for each run; may be repeated
+    #[arg(long = "disk", value_name = "PATH[:ro]")]
+    disks: Vec<Wanted>,
+
     /// Print QEMU's command line instead of running it
     #[arg(long)]
     print: bool,
@@ -41,17 +46,19 @@ pub(crate) fn boot(elf: &Path, mut args: RunArgs) -> Result<i32> {
     let elf = std::path::absolute(elf)?;
     elf.metadata().with_context(|| format!("cannot read {}", elf.display()))?;
     let board = Board::find(&args.board)?;
-    let network = args.network.network(board.qemu.nic, &args.options.extra)?;
+    let network = args
+        .network
+        .network(args.options.virtio.or(board.qemu.virtio).is_some(), &args.options.extra)?;
     args.options.network = network;
-    let args = &args;
     if args.print {
         // The command is for later: what it reads must stay.
-        let disk = workspace::work_folder()?.join("disk");
-        println!("{}", command_line(&board, &elf, args, &disk)?);
+        let folder = workspace::work_folder()?.join("disk");
+        std::fs::create_dir_all(&folder)?;
+        println!("{}", command_line(&board, &elf, &mut args, &folder)?);
         return Ok(0);
     }
-    let disk = Scratch::new("disk")?;
-    let line = command_line(&board, &elf, args, disk.path())?;
+    let folder = Scratch::new("disk")?;
+    let line = command_line(&board, &elf, &mut args, folder.path())?;
     if args.gdb {
         let commands = gdb_commands(&elf)?;
         eprintln!(
@@ -70,8 +77,17 @@ pub(crate) fn boot(elf: &Path, mut args: RunArgs) -> Result<i32> {
     machine.wait()
 }
 
-fn command_line(board: &Board, elf: &Path, args: &RunArgs, disk: &Path) -> Result<CommandLine> {
-    let mut line = CommandLine::new(board, elf, &args.options, disk)?;
+/// What is made for the machine is in the folder.
+fn command_line(
+    board: &Board,
+    elf: &Path,
+    args: &mut RunArgs,
+    folder: &Path,
+) -> Result<CommandLine> {
+    for (number, wanted) in args.disks.iter().enumerate() {
+        args.options.disks.push(wanted.disk(&folder.join(format!("disk{number}.img")))?);
+    }
+    let mut line = CommandLine::new(board, elf, &args.options, &folder.join("boot"))?;
     if args.gdb {
         line.arg("-s").arg("-S");
     }

@@ -4,7 +4,7 @@
 //! A case has a [`Network`], and clients that come when the machine says that it serves:
 //!
 //! ```text
-//! http("net::tap_pci", Network::tap().nic(Nic::Pci).dhcp()).smp(4).client(client::kept_alive(100))
+//! http("net::tap_pci", Network::tap().dhcp()).virtio(Virtio::Pci).smp(4).client(client::kept_alive(100))
 //! ```
 
 use std::net::Ipv6Addr;
@@ -15,7 +15,8 @@ use crate::case::{Case, Image, exit};
 use crate::client::{self, Client, Reaction};
 use crate::load::Connections::{Fresh, KeptAlive};
 use crate::namespace;
-use crate::network::{MACHINE_IPV6, Network, Nic, Protocol};
+use crate::network::{MACHINE_IPV6, Network, Protocol};
+use crate::virtio::Virtio;
 use crate::workspace::Profile;
 
 const QEMU10: &str = "qemu10-virt";
@@ -40,10 +41,10 @@ pub(super) fn all() -> Vec<Case> {
 fn cards() -> Vec<Case> {
     let with = |name, network| hello(name).network(network);
     vec![
-        with("net::card_mmio_legacy", Network::user().nic(Nic::MmioLegacy)),
-        with("net::card_mmio", Network::tap().dhcp().nic(Nic::Mmio)),
-        with("net::card_pci", Network::tap().dhcp().nic(Nic::Pci)).smp(4),
-        with("net::card_pci_qemu10", Network::user().nic(Nic::Pci)).board(QEMU10),
+        with("net::card_mmio_legacy", Network::user()).virtio(Virtio::MmioLegacy),
+        with("net::card_mmio", Network::tap().dhcp()).virtio(Virtio::Mmio),
+        with("net::card_pci", Network::tap().dhcp()).virtio(Virtio::Pci).smp(4),
+        with("net::card_pci_qemu10", Network::user()).virtio(Virtio::Pci).board(QEMU10),
         with("net::card_u_boot", Network::user()).board("qemu-virt-uboot"),
     ]
 }
@@ -51,21 +52,21 @@ fn cards() -> Vec<Case> {
 /// Every network, card and emulator, on one hart and on four; not each with each.
 fn networks() -> Vec<Case> {
     let (user, tap) = (Network::user(), Network::tap());
-    let (mmio, pci) = (Nic::Mmio, Nic::Pci);
+    let (mmio, pci) = (Virtio::Mmio, Virtio::Pci);
     let cases = [
         http("net::user_dhcp", user),
         http("net::user_dhcp_4_harts", user).smp(4),
-        http("net::user_static_mmio", user.fixed().nic(mmio)),
-        http("net::user_dhcp_pci", user.nic(pci)).smp(4),
+        http("net::user_static_mmio", user.fixed()).virtio(mmio),
+        http("net::user_dhcp_pci", user).virtio(pci).smp(4),
         http("net::tap_static", tap),
-        http("net::tap_static_mmio", tap.nic(mmio)).smp(4),
-        http("net::tap_static_pci", tap.nic(pci)),
+        http("net::tap_static_mmio", tap).virtio(mmio).smp(4),
+        http("net::tap_static_pci", tap).virtio(pci),
         http("net::tap_dhcp", tap.dhcp()).smp(4),
-        http("net::tap_dhcp_mmio", tap.dhcp().nic(mmio)),
-        http("net::tap_dhcp_pci", tap.dhcp().nic(pci)).smp(4),
+        http("net::tap_dhcp_mmio", tap.dhcp()).virtio(mmio),
+        http("net::tap_dhcp_pci", tap.dhcp()).virtio(pci).smp(4),
         http("net::qemu10_user_dhcp", user).board(QEMU10),
-        http("net::qemu10_tap_static_mmio", tap.nic(mmio)).board(QEMU10).smp(4),
-        http("net::qemu10_tap_dhcp_pci", tap.dhcp().nic(pci)).board(QEMU10),
+        http("net::qemu10_tap_static_mmio", tap).virtio(mmio).board(QEMU10).smp(4),
+        http("net::qemu10_tap_dhcp_pci", tap.dhcp()).virtio(pci).board(QEMU10),
         http("net::u74", tap).board("qemu10-virt-u74"),
         http("net::u_boot", user).board("qemu-virt-uboot"),
     ];
@@ -183,7 +184,7 @@ fn echoes() -> Vec<Case> {
     vec![
         on("net::tcp_echo", client::tcp_echo(4 << 20).port(7)),
         on("net::tcp_echo_pci_4_harts", client::tcp_echo(4 << 20).port(7))
-            .network(Network::tap().nic(Nic::Pci))
+            .virtio(Virtio::Pci)
             .smp(4),
         on("net::udp_echo", client::udp_echo().port(7)),
         on("net::ping", client::ping()),
@@ -209,7 +210,7 @@ fn ipv6() -> Vec<Case> {
         visited(web("net::ipv6_static", given), MACHINE_IPV6)
             .sees("serving http://[fd00:2::15]:80/")
             .client(client::curl("/plaintext", "Hello, World!")),
-        visited(web("net::ipv6_link_local", given.nic(Nic::Pci)), LINK_LOCAL).smp(4),
+        visited(web("net::ipv6_link_local", given), LINK_LOCAL).virtio(Virtio::Pci).smp(4),
         visited(web("net::ipv6_autoconfigured", Network::tap().dhcp()), AUTOCONFIGURED)
             .client(client::curl("/plaintext", "Hello, World!")),
     ]

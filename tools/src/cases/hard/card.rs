@@ -10,8 +10,9 @@ use super::transfer::download;
 use super::web;
 use crate::case::Case;
 use crate::client::{PAGE, Site};
-use crate::network::{Network, Nic};
+use crate::network::Network;
 use crate::peer::Peer;
+use crate::virtio::Virtio;
 
 /// How often the card is reset, and how many clients there are meanwhile.
 const RESETS: usize = 20;
@@ -24,13 +25,13 @@ const FRAMES: u64 = 300;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {
-    let on = |name, nic| {
+    let on = |name, virtio| {
         let client = unharmed("the card is reset again and again", resets);
-        let mut case = web(name, Network::peer().nic(nic)).client(client).beside();
+        let mut case = web(name, Network::peer()).virtio(virtio).client(client).beside();
         case.deadline = Duration::from_secs(600);
         case
     };
-    vec![on("hard::card_resets", Nic::Mmio), on("hard::card_resets_pci", Nic::Pci).smp(4)]
+    vec![on("hard::card_resets", Virtio::Mmio), on("hard::card_resets_pci", Virtio::Pci).smp(4)]
 }
 
 /// All that was under way in the card is lost, and has to be sent again; nobody notices more than that.
