@@ -82,6 +82,8 @@ impl Wire {
 
     /// Whether it could be sent now. If the machine is not there it counts as sent.
     pub(crate) fn send(&mut self, frame: &[u8]) -> Result<bool> {
+        // QEMU takes that for the end, and hears nothing any more.
+        ensure!(!frame.is_empty(), "a frame without a single byte");
         // Only a socket that is connected tells when there is room in the other one.
         if !self.connected {
             self.connected = self.socket.connect(&self.machine).is_ok();
@@ -173,6 +175,7 @@ mod tests {
         let mut frame = [0; 100];
         assert_eq!((machine.recv(&mut frame).unwrap(), frame[0]), (60, 9));
         assert!(wire.send(&[9; 60]).unwrap());
+        assert!(wire.send(&[]).is_err());
         drop(wire);
         let record = std::fs::metadata(folder.path().join(RECORD)).unwrap().len();
         assert_eq!(record, (24 + 16 + SNAP + (sent + 1) * (16 + 60)) as u64);

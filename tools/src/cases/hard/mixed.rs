@@ -190,7 +190,7 @@ fn deed(site: &Site, random: &mut Random) -> Result<()> {
             Ok(())
         }
         _ => {
-            let garbage = (0..random.below(1500)).map(|_| random.next() as u8).collect();
+            let garbage = (0..=random.below(1500)).map(|_| random.next() as u8).collect();
             peer.send(garbage);
             Ok(())
         }
