@@ -51,8 +51,12 @@ fn boot(entry: machine::Entry) -> Result<(), Error> {
     wakeful_time::start(); // and their timers
     #[cfg(feature = "smp")]
     crate::smp::start(); // the other harts
+    #[cfg(any(feature = "blk", feature = "net"))]
+    let devices = wakeful_driver::start(); // what is plugged in
+    #[cfg(feature = "blk")]
+    wakeful_blk::start(devices.blk); // what stays when power goes
     #[cfg(feature = "net")]
-    wakeful_net::start(wakeful_driver::start().net, &arguments.net); // the world outside
+    wakeful_net::start(devices.net, &arguments.net); // the world outside
     Ok(())
 }
 

@@ -20,7 +20,8 @@
 //! # Features
 //!
 //! None is on by default, and what is off is not in the image: `allocator`, `talc`,
-//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `net`, `ipv6`, `nal`, `edge`, `http`, `json`, `websocket`.
+//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `blk`, `net`,
+//! `ipv6`, `dns`, `nal`, `edge`, `http`, `json`, `websocket`.
 //! What each does is said beside it in `Cargo.toml`.
 
 #![no_std]
@@ -28,6 +29,9 @@
 #[cfg(feature = "allocator")]
 #[doc(inline)]
 pub use wakeful_alloc as alloc;
+#[cfg(feature = "blk")]
+#[doc(inline)]
+pub use wakeful_blk as blk;
 #[cfg(feature = "embassy")]
 #[doc(inline)]
 pub use wakeful_embassy as embassy;
