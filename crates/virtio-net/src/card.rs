@@ -9,14 +9,14 @@ use core::{
 };
 
 use virtio_drivers::transport::{DeviceStatus, Transport};
+use wakeful_virtio::{BYTES, Machine, Overrun, Ring, begin, stop};
 
 use crate::{
-    Doorbell, Error, Frame, Machine, Offload, RECEIVE, TRANSMIT, Wanted, Work,
+    Doorbell, Error, Frame, Offload, RECEIVE, TRANSMIT, Wanted, Work,
     features::{CSUM, GUEST_CSUM, HOST_TSO4, HOST_TSO6, MRG_RXBUF, VERSION_1},
     header,
     memory::{BUFFERS, Pool},
     receive::{self, Receiver},
-    ring::{self, Ring},
     setup,
     transmit::Sender,
 };
@@ -48,6 +48,13 @@ pub enum Fault {
     Count,
     /// It asked for a reset.
     NeedsReset,
+}
+
+impl From<Overrun> for Fault {
+    #[inline]
+    fn from(_: Overrun) -> Self {
+        Self::Buffer
+    }
 }
 
 impl fmt::Display for Fault {
@@ -85,7 +92,8 @@ impl<T: Transport, B: Doorbell> fmt::Debug for Card<T, B> {
 
 impl<T: Transport, B: Doorbell> Card<T, B> {
     /// Sets a card up: resets it, agrees on features, gives it buffers. It does not work before it
-    /// [begins](Self::begin). `patience` is asked whether to wait on, for as long as the reset takes.
+    /// [begins](Self::begin). `random` is a number that nobody can guess, for a card that has no address;
+    /// `patience` is asked whether to wait on, for as long as the reset takes.
     ///
     /// # Errors
     ///
@@ -94,12 +102,13 @@ impl<T: Transport, B: Doorbell> Card<T, B> {
         transport: T,
         machine: &mut impl Machine<Doorbell = B>,
         wanted: Wanted,
+        random: fn() -> u64,
         patience: &mut dyn FnMut() -> bool,
     ) -> Result<Self, Error> {
         let mut transport = ManuallyDrop::new(transport);
-        let set_up = Self::set_up(&mut transport, machine, wanted, patience);
+        let set_up = Self::set_up(&mut transport, machine, wanted, random, patience);
         let (agreed, mac, mut receiver, mut sender) =
-            set_up.inspect_err(|_| transport.set_status(DeviceStatus::empty()))?;
+            set_up.inspect_err(|_| stop(&mut *transport))?;
         receiver.start(&mut *transport);
         sender.start(&mut *transport);
         let mtu = setup::mtu(&*transport, agreed) as u16;
@@ -111,21 +120,22 @@ impl<T: Transport, B: Doorbell> Card<T, B> {
         transport: &mut T,
         machine: &mut impl Machine<Doorbell = B>,
         wanted: Wanted,
+        random: fn() -> u64,
         patience: &mut dyn FnMut() -> bool,
     ) -> Result<(u64, [u8; 6], Receiver<B>, Sender<B>), Error> {
-        let agreed = setup::agree(transport, wanted, None, patience)?;
-        let mac = setup::address(transport, agreed, || machine.random())?;
+        let agreed = setup::start(transport, wanted, None, patience)?;
+        let mac = setup::address(transport, agreed, random)?;
         let mut bell = |queue| machine.doorbell(queue).ok_or(Error::NoDoorbell);
         let (bell_in, bell_out) = (bell(RECEIVE)?, bell(TRANSMIT)?);
-        let bytes = 2 * ring::BYTES + BUFFERS + receive::memory_for(agreed);
+        let bytes = 2 * BYTES + BUFFERS + receive::memory_for(agreed);
         let memory = machine.memory(bytes).ok_or(Error::NoMemory)?;
         let header =
             if agreed & (VERSION_1 | MRG_RXBUF) != 0 { header::LONG } else { header::SHORT };
         let cuts = agreed & (HOST_TSO4 | HOST_TSO6) != 0;
         // SAFETY: so many bytes in all.
         unsafe {
-            let (ring_in, rest) = memory.split(ring::BYTES);
-            let (ring_out, rest) = rest.split(ring::BYTES);
+            let (ring_in, rest) = memory.split(BYTES);
+            let (ring_out, rest) = rest.split(BYTES);
             let (buffers_out, buffers_in) = rest.split(BUFFERS);
             let (ring_in, ring_out) = (Ring::new(ring_in, bell_in), Ring::new(ring_out, bell_out));
             let receiver = Receiver::new(ring_in, Pool::new(buffers_in), agreed, header);
@@ -137,8 +147,7 @@ impl<T: Transport, B: Doorbell> Card<T, B> {
     /// The card works from now on, and may interrupt if its state changes. (For frames not before it
     /// [rests](Self::rest).)
     pub fn begin(&mut self) {
-        let status = self.transport.get_status();
-        self.transport.set_status(status | DeviceStatus::DRIVER_OK);
+        begin(&mut *self.transport);
         self.receiver.begin();
     }
 
@@ -291,7 +300,7 @@ impl<T: Transport, B: Doorbell> Card<T, B> {
     fn fail(&mut self, fault: Fault) {
         if self.fault.is_none() {
             self.fault = Some(fault);
-            self.transport.set_status(DeviceStatus::empty());
+            stop(&mut *self.transport);
             self.receiver.stop();
             self.sender.stop();
         }
@@ -310,9 +319,9 @@ impl<T: Transport, B: Doorbell> Card<T, B> {
         // Until all is done.
         self.fail(Fault::NeedsReset);
         let agreed = Some(self.agreed);
-        if let Err(error) = setup::agree(&mut *self.transport, Wanted::default(), agreed, patience)
+        if let Err(error) = setup::start(&mut *self.transport, Wanted::default(), agreed, patience)
         {
-            self.transport.set_status(DeviceStatus::empty());
+            stop(&mut *self.transport);
             return Err(error);
         }
         self.receiver.start(&mut *self.transport);

@@ -1,5 +1,7 @@
 //! What is agreed on with a device (Virtio 1.2 §5.1.3).
 
+pub(crate) use wakeful_virtio::VERSION_1;
+
 /// It completes checksums of what is sent.
 pub(crate) const CSUM: u64 = 1 << 0;
 /// It may leave checksums of what is received incomplete, and says so.
@@ -15,8 +17,6 @@ pub(crate) const HOST_TSO6: u64 = 1 << 12;
 /// A received frame may have several buffers.
 pub(crate) const MRG_RXBUF: u64 = 1 << 15;
 pub(crate) const STATUS: u64 = 1 << 16;
-/// Not the legacy interface (§6).
-pub(crate) const VERSION_1: u64 = 1 << 32;
 
 /// What may be agreed on with a device, if it offers it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,8 +12,8 @@
 //! - **Instead of us** ([`Offload`], [`Wanted`]): checksums are completed and checked, long TCP segments are
 //!   cut for the wire and received in one piece, where the device can.
 //!
-//! Needs its registers ([`virtio_drivers::transport::Transport`]), and of the machine what [`Machine`] says:
-//! one piece of memory that the device sees as we do, doorbells, and a random number. No globals, no locks, no
+//! Needs its registers ([`virtio_drivers::transport::Transport`]), of the machine what [`Machine`] says: one
+//! piece of memory that the device sees as we do, and doorbells; and a random number. No globals, no locks, no
 //! allocator. What was decided, and against what, is in the README of this crate.
 //!
 //! # A device that breaks the rules
@@ -46,8 +46,6 @@ mod features;
 mod header;
 mod memory;
 mod receive;
-mod restarts;
-mod ring;
 mod setup;
 #[cfg(test)]
 mod tests;
@@ -56,19 +54,9 @@ mod transmit;
 pub use card::{Card, Counters, Fault};
 pub use features::{Offload, Wanted};
 pub use header::{PartialChecksum, Segments, Work};
-pub use memory::Region;
 pub use receive::Frame;
-pub use restarts::Restarts;
-pub use setup::{Error, Machine};
-
-/// Tells the device that there is something new in a queue.
-pub trait Doorbell {
-    /// Rings. What was written to memory before must be seen by the device.
-    fn ring(&self);
-}
-
-/// Entries of each queue, and buffers. QEMU offers 256 of each.
-pub const SIZE: usize = 128;
+use wakeful_virtio::{Doorbell, SIZE};
+pub use wakeful_virtio::{Error, Machine, Restarts};
 
 /// The longest frame that is sent as it is: an IP packet of 1500 bytes behind an Ethernet header.
 pub const MAX_FRAME: usize = ETHERNET_HEADER + MAX_MTU;

@@ -1,8 +1,10 @@
-//! The card's memory: one piece, which the device sees as well.
+//! The card's buffers, which the device sees as well.
 
 #![expect(unsafe_code, reason = "memory is shared with a device")]
 
 use core::ptr::NonNull;
+
+use wakeful_virtio::Region;
 
 use crate::{MAX_FRAME, SIZE, header};
 
@@ -20,53 +22,6 @@ pub(crate) const BEHIND: u8 = SIZE as u8;
 pub(crate) const BUFFERS: usize = SIZE * BUFFER;
 
 const _: () = assert!(header::LONG <= FRAME_AT && FRAME_AT + MAX_FRAME <= BUFFER);
-
-/// Memory that a device sees, in one piece.
-#[derive(Debug)]
-pub struct Region {
-    start: NonNull<u8>,
-    address: u64,
-}
-
-// SAFETY: it leads to memory that nobody else has.
-unsafe impl Send for Region {}
-
-impl Region {
-    /// What is in it at first does not matter.
-    ///
-    /// # Safety
-    ///
-    /// `start` is that of a page (4096 bytes), valid for reads and writes of as many bytes as were asked for,
-    /// and nobody else's, for good: a device may write there whatever becomes of the card. For the device
-    /// it is in one piece as well, and begins at `address`. Each sees what the other has written.
-    #[must_use]
-    pub unsafe fn new(start: NonNull<u8>, address: u64) -> Self {
-        Self { start, address }
-    }
-
-    /// The first bytes of it, and the rest.
-    ///
-    /// # Safety
-    ///
-    /// It has so many.
-    pub(crate) unsafe fn split(self, bytes: usize) -> (Self, Self) {
-        // SAFETY: by this function's contract.
-        let start = unsafe { self.start.byte_add(bytes) };
-        let rest = Self { start, address: self.address + bytes as u64 };
-        (self, rest)
-    }
-
-    #[inline]
-    pub(crate) fn start(&self) -> NonNull<u8> {
-        self.start
-    }
-
-    /// What the device calls its start.
-    #[inline]
-    pub(crate) fn address(&self) -> u64 {
-        self.address
-    }
-}
 
 /// [`SIZE`] buffers side by side, and perhaps room behind them.
 #[derive(Debug)]

@@ -5,13 +5,13 @@
 use core::{fmt, ops::Deref, ptr, ptr::NonNull, slice};
 
 use virtio_drivers::transport::Transport;
+use wakeful_virtio::Ring;
 
 use crate::{
     Counters, Doorbell, Fault, RECEIVE, SIZE,
     features::{GUEST_CSUM, MRG_RXBUF},
     header::{self, DATA_VALID, NEEDS_CSUM},
     memory::{BEHIND, BUFFER, BUFFERS, FRAME_AT, Pool},
-    ring::Ring,
 };
 
 /// The longest frame with several buffers: a packet of 65,536 bytes (Virtio 1.2 §5.1.6.3.1).
@@ -350,7 +350,8 @@ impl<B: Doorbell> Receiver<B> {
             match self.owners.get_mut(usize::from(self.next)) {
                 Some(owner @ Owner::Nobody) => {
                     *owner = Owner::Device;
-                    self.ring.give(self.next);
+                    // SAFETY: it describes that buffer, which was nobody's and is the device's now.
+                    unsafe { self.ring.give(self.next) };
                     self.waiting -= 1;
                     self.unannounced += 1;
                 }

@@ -5,11 +5,11 @@
 use core::{ptr::NonNull, slice};
 
 use virtio_drivers::transport::Transport;
+use wakeful_virtio::Ring;
 
 use crate::{
     Doorbell, Fault, MAX_FRAME, SIZE, TRANSMIT, Work, header,
     memory::{BUFFER, FRAME_AT, Pool},
-    ring::Ring,
 };
 
 /// The most buffers of one frame, where frames may be longer than the wire's: an eighth of all, so that
@@ -110,7 +110,8 @@ impl<B: Doorbell> Sender<B> {
         let header = usize::from(self.header);
         self.ring.describe(buffer, self.pool.address(buffer, header), header + len);
         self.take(Taken { count: count as u8, is_done: false });
-        self.ring.give(buffer);
+        // SAFETY: it describes these buffers, which are not free again until the device returns them.
+        unsafe { self.ring.give(buffer) };
         self.ring.announce();
         result
     }

@@ -11,6 +11,9 @@ use memory_addr::{PhysAddr, VirtAddr};
 use virtio_drivers::{BufferDirection, PhysAddr as DeviceAddr};
 use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_hal::layout;
+use wakeful_virtio::{Machine, Region};
+
+use crate::{registers::Doorbell, virtio::Doorbells};
 
 /// Frames in one piece. Their contents are arbitrary.
 #[inline(never)]
@@ -73,4 +76,21 @@ unsafe impl virtio_drivers::Hal for Memory {
 
     #[inline]
     unsafe fn unshare(_: DeviceAddr, _: NonNull<[u8]>, _: BufferDirection) {}
+}
+
+/// This machine, as a driver needs it that is to have these doorbells.
+pub(crate) struct Here(pub(crate) Doorbells);
+
+impl Machine for Here {
+    type Doorbell = Doorbell;
+
+    fn doorbell(&mut self, queue: u16) -> Option<Doorbell> {
+        self.0.of(queue)
+    }
+
+    fn memory(&mut self, bytes: usize) -> Option<Region> {
+        let (physical, start) = allocate(bytes.div_ceil(FRAME_SIZE))?;
+        // SAFETY: frames in one piece, a page each, ours for good. Caches are coherent with devices.
+        Some(unsafe { Region::new(start, physical.as_usize() as u64) })
+    }
 }

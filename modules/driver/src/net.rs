@@ -34,18 +34,19 @@ use core::{
 };
 
 use virtio_drivers::transport::SomeTransport;
-use wakeful_alloc::FRAME_SIZE;
 use wakeful_hal::{console, timer};
 pub use wakeful_virtio_net::{
     Counters, Frame, MAX_FRAME, Offload, PartialChecksum, Segments, Work,
 };
-use wakeful_virtio_net::{Error as CardError, Fault, Machine, Region, Restarts, Wanted};
+use wakeful_virtio_net::{Error as Setup, Fault, Restarts, Wanted};
 
 use crate::{
     interrupt::{self, Endpoint},
-    memory, random_u64,
+    memory,
+    memory::Here,
+    random_u64,
     registers::Doorbell,
-    virtio::{Device, Doorbells, Error, patience},
+    virtio::{Device, Error, patience},
 };
 
 /// What is agreed on with a device that offers it.
@@ -83,11 +84,17 @@ impl Card {
         let source = interrupt.ok_or(Error::NoInterrupt)?;
         let transport = ManuallyDrop::into_inner(transport);
         let mut here = Here(doorbells);
-        let card = wakeful_virtio_net::Card::new(transport, &mut here, WANTED, &mut patience())?;
+        let card = wakeful_virtio_net::Card::new(
+            transport,
+            &mut here,
+            WANTED,
+            random_u64,
+            &mut patience(),
+        )?;
         // SAFETY: `Device` has the register of a device, and nobody else acknowledges its interrupts.
         let endpoint = unsafe { interrupt::attach(source, status)? };
         let parts = Parts { card, endpoint, restarts: Restarts::new(), is_given_up: false };
-        let parts = memory::keep(parts).ok_or(Error::NoMemory)?;
+        let parts = memory::keep(parts).ok_or(Setup::NoMemory)?;
         parts.card.begin();
         Ok(Self(parts))
     }
@@ -214,7 +221,7 @@ impl Parts {
 
     fn restart(&mut self) -> bool {
         if let Err(error) = self.card.restart(&mut patience()) {
-            return self.give_up(&Error::from(error));
+            return self.give_up(&error);
         }
         self.is_given_up = false;
         // Whoever sleeps waits for an interrupt, and those are off now.
@@ -226,49 +233,5 @@ impl Parts {
         self.is_given_up = true;
         console::print(format_args!("wakeful: virtio-net is not used any more: {why}\n"));
         false
-    }
-}
-
-/// The machine, as a card needs it.
-struct Here(Doorbells);
-
-impl Machine for Here {
-    type Doorbell = Doorbell;
-
-    fn doorbell(&mut self, queue: u16) -> Option<Doorbell> {
-        self.0.of(queue)
-    }
-
-    fn memory(&mut self, bytes: usize) -> Option<Region> {
-        let (physical, start) = memory::allocate(bytes.div_ceil(FRAME_SIZE))?;
-        // SAFETY: frames in one piece, a page each, ours for good. Caches are coherent with devices.
-        Some(unsafe { Region::new(start, physical.as_usize() as u64) })
-    }
-
-    fn random(&mut self) -> u64 {
-        random_u64()
-    }
-}
-
-impl wakeful_virtio_net::Doorbell for Doorbell {
-    #[inline]
-    fn ring(&self) {
-        Self::ring(self);
-    }
-}
-
-impl From<CardError> for Error {
-    fn from(error: CardError) -> Self {
-        match error {
-            CardError::NoReset => Self::NoReset,
-            CardError::OldInterface => Self::OldInterface,
-            CardError::FeaturesRefused => Self::FeaturesRefused,
-            CardError::QueueTooSmall { queue, entries } => {
-                Self::QueueTooSmall { queue, entries, needed: wakeful_virtio_net::SIZE }
-            }
-            CardError::NoDoorbell => Self::NoDoorbell,
-            CardError::NoMemory => Self::NoMemory,
-            CardError::NoAddress => Self::NoAddress,
-        }
     }
 }

@@ -27,10 +27,11 @@ impl Doorbell {
     pub(crate) unsafe fn new(register: NonNull<u8>, wide: bool, queue: u16) -> Self {
         Self { register, wide, queue }
     }
+}
 
-    /// Rings. What was written to memory before is seen by the device.
+impl wakeful_virtio::Doorbell for Doorbell {
     #[inline]
-    pub(crate) fn ring(&self) {
+    fn ring(&self) {
         // SAFETY: by the contract of `new`. The fence orders stores to memory before that to the
         // register.
         unsafe {

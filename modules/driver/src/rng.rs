@@ -9,6 +9,7 @@ use core::{hint, mem, slice};
 
 use wakeful_alloc::frames;
 use wakeful_hal::timer;
+use wakeful_virtio::{Doorbell, Error as Setup};
 
 use crate::{
     memory, random,
@@ -27,11 +28,11 @@ const PART: u64 = 10;
 
 /// Has the device seed [`random_u64`](crate::random_u64). Says how many bytes it gave.
 pub(crate) fn seed(mut device: Device) -> Result<usize, Error> {
-    device.negotiate(|_, _| 0)?;
+    device.negotiate()?;
     let doorbell = device.doorbell(REQUESTS)?;
     let mut ring = device.queue::<SIZE>(REQUESTS)?;
     ring.set_dev_notify(false);
-    let (frame, start) = memory::allocate(1).ok_or(Error::NoMemory)?;
+    let (frame, start) = memory::allocate(1).ok_or(Setup::NoMemory)?;
     // SAFETY: a frame of our own.
     unsafe { start.write_bytes(0, SEED) };
     device.finish();
@@ -49,7 +50,7 @@ pub(crate) fn seed(mut device: Device) -> Result<usize, Error> {
     if device.reset().is_err() {
         // It may still write: it keeps its memory.
         mem::forget(ring);
-        return Err(Error::NoReset);
+        return Err(Setup::NoReset.into());
     }
     // SAFETY: the device has forgotten it.
     let bytes = unsafe { slice::from_raw_parts_mut(start.as_ptr(), SEED) };

@@ -13,6 +13,7 @@ use virtio_drivers::transport::{
 };
 use wakeful_devicetree::VirtioMmio;
 use wakeful_hal::{console, irq, paging, timer};
+use wakeful_virtio::{Error as Setup, VERSION_1, agree, begin, check_queue, offered, reset};
 
 use crate::{
     pci,
@@ -25,12 +26,6 @@ const INTERRUPT_STATUS: usize = 0x60;
 const VERSION: usize = 0x04;
 /// Where what differs between types of devices begins.
 const CONFIG: usize = 0x100;
-
-/// `VIRTIO_F_VERSION_1`: not the legacy interface (Virtio 1.2 §6).
-pub(crate) const VERSION_1: u64 = 1 << 32;
-
-/// Feature bits that belong to all types of devices (Virtio 1.2 §2.2).
-const RESERVED_FEATURES: u64 = ((1 << 42) - 1) & !((1 << 24) - 1);
 
 /// How long a device may take for its reset, as a part of a second. Real ones take microseconds.
 const RESET_PART: u64 = 10;
@@ -65,20 +60,11 @@ pub(crate) enum Error {
     PciNoPlace {
         size: u64,
     },
-    NoReset,
-    OldInterface,
-    FeaturesRefused,
+    /// In the first steps with it.
+    Setup(Setup),
     NoInterrupt,
     Interrupt(irq::Error),
     TooManyInterrupts,
-    QueueTooSmall {
-        queue: u16,
-        entries: u32,
-        needed: usize,
-    },
-    NoDoorbell,
-    NoMemory,
-    NoAddress,
     NoDriver,
     OnePerImage,
     Silent,
@@ -95,18 +81,10 @@ impl fmt::Display for Error {
             Self::PciNoPlace { size } => {
                 write!(f, "the PCI host has no place for {size:#x} bytes of registers")
             }
-            Self::NoReset => f.write_str("it does not come out of its reset"),
-            Self::OldInterface => f.write_str("it offers no VIRTIO_F_VERSION_1"),
-            Self::FeaturesRefused => f.write_str("it refuses the features that we chose"),
+            Self::Setup(error) => error.fmt(f),
             Self::NoInterrupt => f.write_str("the device tree gives it no interrupt"),
             Self::Interrupt(error) => error.fmt(f),
             Self::TooManyInterrupts => f.write_str("too many devices interrupt"),
-            Self::QueueTooSmall { queue, entries, needed } => {
-                write!(f, "its queue {queue} has {entries} entries, not {needed}")
-            }
-            Self::NoDoorbell => f.write_str("its doorbell is outside of its registers"),
-            Self::NoMemory => f.write_str("out of memory"),
-            Self::NoAddress => f.write_str("its configuration has no address"),
             Self::NoDriver => f.write_str("this image has no driver for it"),
             Self::OnePerImage => f.write_str("only the first such device is used"),
             Self::Silent => f.write_str("it does not answer"),
@@ -115,10 +93,16 @@ impl fmt::Display for Error {
     }
 }
 
+impl From<Setup> for Error {
+    fn from(error: Setup) -> Self {
+        Self::Setup(error)
+    }
+}
+
 impl From<virtio_drivers::Error> for Error {
     fn from(error: virtio_drivers::Error) -> Self {
         match error {
-            virtio_drivers::Error::DmaError => Self::NoMemory,
+            virtio_drivers::Error::DmaError => Self::Setup(Setup::NoMemory),
             error => Self::Library(error),
         }
     }
@@ -210,61 +194,27 @@ pub(crate) fn find(
 }
 
 impl Device {
-    /// Resets the device and agrees on features: those of `wanted`, given what it offers. Says what
-    /// was agreed on.
-    ///
-    /// Wanted features are of the device's type: of the others only `VERSION_1` is taken, where it is
-    /// offered. No `EVENT_IDX`, so that notifications are masked by flags; no `INDIRECT`, as each of
-    /// our buffers is one descriptor.
-    pub(crate) fn negotiate(
-        &mut self,
-        wanted: impl FnOnce(&SomeTransport<'static>, u64) -> u64,
-    ) -> Result<u64, Error> {
+    /// Resets the device, and agrees on nothing but whether its interface is a legacy one. (Without `EVENT_IDX`
+    /// notifications are masked by flags; without `INDIRECT` each buffer is one descriptor.)
+    pub(crate) fn negotiate(&mut self) -> Result<(), Error> {
         self.reset()?;
-        let transport = &mut *self.transport;
-        let mut status = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
-        transport.set_status(status);
-        let offered = transport.read_device_features();
-        let version_1 = offered & VERSION_1;
-        if version_1 == 0 && !transport.requires_legacy_layout() {
-            return Err(Error::OldInterface);
-        }
-        let agreed = wanted(transport, offered) & offered & !RESERVED_FEATURES | version_1;
-        transport.write_driver_features(agreed);
-        // A legacy device knows no such step, and has the features that were written.
-        if !transport.requires_legacy_layout() {
-            status |= DeviceStatus::FEATURES_OK;
-            transport.set_status(status);
-            if !transport.get_status().contains(DeviceStatus::FEATURES_OK) {
-                return Err(Error::FeaturesRefused);
-            }
-        }
-        // In bytes; a legacy device is told where a queue is in such pages.
-        transport.set_guest_page_size(virtio_drivers::PAGE_SIZE as u32);
-        Ok(agreed)
+        let chosen = offered(&mut *self.transport)? & VERSION_1;
+        Ok(agree(&mut *self.transport, chosen)?)
     }
 
     /// Stops the device. Whether it forgot everything.
     pub(crate) fn reset(&mut self) -> Result<(), Error> {
-        let mut patience = patience();
-        self.transport.set_status(DeviceStatus::empty());
-        while self.transport.get_status() != DeviceStatus::empty() {
-            if !patience() {
-                return Err(Error::NoReset);
-            }
-        }
-        Ok(())
+        Ok(reset(&mut *self.transport, &mut patience())?)
     }
 
     /// The device may work from now on.
     pub(crate) fn finish(&mut self) {
-        let status = self.transport.get_status();
-        self.transport.set_status(status | DeviceStatus::DRIVER_OK);
+        begin(&mut *self.transport);
     }
 
     /// The queue's doorbell.
     pub(crate) fn doorbell(&self, queue: u16) -> Result<Doorbell, Error> {
-        self.doorbells.of(queue).ok_or(Error::NoDoorbell)
+        self.doorbells.of(queue).ok_or(Setup::NoDoorbell.into())
     }
 
     /// A queue of `SIZE` entries.
@@ -272,10 +222,7 @@ impl Device {
         &mut self,
         queue: u16,
     ) -> Result<virtio_drivers::queue::VirtQueue<crate::memory::Memory, SIZE>, Error> {
-        let entries = self.transport.max_queue_size(queue);
-        if (entries as usize) < SIZE {
-            return Err(Error::QueueTooSmall { queue, entries, needed: SIZE });
-        }
+        check_queue(&mut *self.transport, queue, SIZE as u16)?;
         let (indirect, event_index) = (false, false);
         Ok(virtio_drivers::queue::VirtQueue::new(
             &mut *self.transport,

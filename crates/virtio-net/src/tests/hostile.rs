@@ -65,7 +65,7 @@ fn one_buffer_twice() {
     for device in each() {
         is_fault(Fault::Buffer, device, |device| {
             let given = device.look(RECEIVE)[5];
-            device.write(&given, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+            device.fill(&given, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
             device.write_used(RECEIVE, 0, given.id.into(), 100);
             device.write_used(RECEIVE, 1, given.id.into(), 100);
             device.publish(RECEIVE, 2);
@@ -111,7 +111,7 @@ fn merged(device: &mut Device, says: u16, lens: [u32; 2]) {
     let given = device.look(RECEIVE);
     let mut header = [0; 12];
     header[10..].copy_from_slice(&says.to_le_bytes());
-    device.write(&given[0], &header);
+    device.fill(&given[0], &header);
     for (index, len) in lens.into_iter().enumerate() {
         device.write_used(RECEIVE, index as u16, given[index].id.into(), len);
     }
@@ -313,7 +313,7 @@ impl Storm {
             _ => header[10] = bytes[0] % 4,
         }
         let mut device = self.pair.device.borrow_mut();
-        device.write(&given, &header);
+        device.fill(&given, &header);
         device.give_back(RECEIVE, given.id, len);
     }
 

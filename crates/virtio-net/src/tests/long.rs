@@ -68,8 +68,8 @@ fn a_frame_that_goes_round_the_end_is_copied_if_there_is_room() {
 fn deliver_loosely(pair: &Pair) {
     let mut device = pair.device.borrow_mut();
     let given = device.look(RECEIVE);
-    device.write(&given[0], b"\0\0\0\0\0\0\0\0\0\0\x02\0a fr");
-    device.write(&given[1], b"ame");
+    device.fill(&given[0], b"\0\0\0\0\0\0\0\0\0\0\x02\0a fr");
+    device.fill(&given[1], b"ame");
     device.write_used(RECEIVE, 0, given[0].id.into(), 16);
     device.write_used(RECEIVE, 1, given[1].id.into(), 3);
     device.publish(RECEIVE, 2);

@@ -9,7 +9,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use crate::{
     Frame, RECEIVE, SIZE, Wanted, Work,
-    fake::{Device, FakeCard, Header, range, start},
+    fake::{Device, FakeCard, Header, Network, range, start},
     features::{
         CSUM, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, HOST_TSO4, HOST_TSO6, MAC, MRG_RXBUF, STATUS,
         VERSION_1,

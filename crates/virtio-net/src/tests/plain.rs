@@ -24,7 +24,7 @@ fn a_card_that_cannot_be_used_is_refused_and_stopped() {
     assert_eq!(refusal(|device| device.has_no_doorbells = true), Error::NoDoorbell);
     assert_eq!(refusal(|device| device.has_no_memory = true), Error::NoMemory);
     assert_eq!(refusal(|device| device.slow = 100), Error::NoReset);
-    let too_small = Error::QueueTooSmall { queue: 0, entries: 127 };
+    let too_small = Error::QueueTooSmall { queue: 0, entries: 127, needed: 128 };
     assert_eq!(refusal(|device| device.entries = 127), too_small);
 }
 
@@ -42,7 +42,7 @@ fn the_address_and_the_mtu_are_the_devices_or_sensible() {
     assert_eq!((pair.card.mac(), pair.card.mtu()), ([2, 1, 2, 3, 4, 5], 1400));
     for (mtu, expected) in [(67, 1500), (68, 68), (1501, 1500), (65_535, 1500)] {
         let mut device = Device::new(ALL | MTU);
-        device.mtu = mtu;
+        device.set_mtu(mtu);
         let pair = Pair::new(device);
         assert_eq!(pair.card.mtu(), expected);
     }
