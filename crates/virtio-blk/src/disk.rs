@@ -4,7 +4,7 @@
 
 use core::{
     fmt,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     ops::RangeBounds,
     sync::atomic::{Ordering, fence},
     task::Waker,
@@ -123,6 +123,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     /// The disk works from now on, and may interrupt.
     pub fn begin(&self) {
         self.begin_with(&mut self.transport.lock());
+        self.begin_others();
     }
 
     /// Begins with a device that has agreed on features and has no request.
@@ -131,8 +132,6 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         inner.slots.start(transport);
         begin(transport);
         (inner.fault, inner.is_given_up) = (None, false);
-        // SAFETY: this is the lock, and there is no reference to a request.
-        while unsafe { inner.submit_next() } {}
         inner.rest();
     }
 
@@ -189,7 +188,8 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     }
 
     /// Has all blocks stay that were written before: by requests that were done when this one was first polled
-    /// (Virtio 1.2 §5.2.6.2).
+    /// (Virtio 1.2 §5.2.6.2), and by those that were dropped before. It waits for these, and whoever comes later waits
+    /// with it; also if the disk keeps nothing in memory, and it is nothing else.
     ///
     /// # Errors
     ///
@@ -200,10 +200,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     /// As for [`read`](Self::read): one that the device has goes on.
     #[inline]
     pub fn flush(&self) -> Flush<'_, T, B, M> {
-        Flush::new(match self.geometry.flushes {
-            true => Request::new(self, Kind::Flush, Ok(Place::NOWHERE), None),
-            false => Request::nothing(self),
-        })
+        Flush::new(Request::new(self, Kind::Flush, Ok(Place::NOWHERE), None))
     }
 
     /// Takes what the device has returned, wakes those who wait for it, and gives the device what waits: for one
@@ -219,8 +216,14 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
             inner.wake_up();
             match inner.end_next() {
                 Ok(Some(ended)) => {
+                    // SAFETY: this is the lock, and there is no reference to a request.
+                    let another = unsafe { inner.begin_others(&self.geometry) };
                     drop(inner);
                     ended.tell();
+                    if let Some(another) = another {
+                        another.tell();
+                        self.begin_others();
+                    }
                 }
                 Ok(None) => {
                     if inner.rest() {
@@ -280,6 +283,8 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         let agreed = agreed.and_then(|()| check_queue(&mut **transport, REQUESTS, SIZE as u16));
         agreed.inspect_err(|_| stop(&mut **transport))?;
         self.begin_with(&mut transport);
+        drop(transport);
+        self.begin_others();
         Ok(())
     }
 
@@ -348,11 +353,14 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
                 return false;
             }
             let link = Link::new(node);
-            if inner.fault.is_some() || !inner.slots.has_free() {
+            if inner.waiting.first().is_some() || !inner.may_begin(link) {
                 inner.waiting.push(link);
-            } else {
+            } else if self.geometry.has(node.state().kind) {
                 inner.slots.submit(link);
                 inner.slots.ring().announce();
+            } else {
+                node.state().stage = Stage::Done(Ok(()));
+                return false;
             }
         }
         true
@@ -387,16 +395,38 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         let mut inner = self.inner.lock();
         // SAFETY: this is the lock. Who is in stage `Waiting` is in the queue. The future goes, and nobody has a link
         // to its node after this.
-        let waker = unsafe {
-            match node.state().stage {
+        let (waker, held_others_up) = unsafe {
+            let stage = node.state().stage;
+            match stage {
                 Stage::Waiting => inner.waiting.remove(Link::new(node)),
                 Stage::InFlight(slot) => inner.slots.abandon(slot),
                 Stage::New | Stage::Done(_) => {}
             }
-            node.state().waker.take()
+            (node.state().waker.take(), stage == Stage::Waiting && node.state().kind == Kind::Flush)
         };
         drop(inner);
         drop(waker);
+        if held_others_up {
+            self.begin_others();
+        }
+    }
+
+    /// Begins all that waits and need not.
+    #[cold]
+    fn begin_others(&self) {
+        loop {
+            let mut inner = self.inner.lock();
+            // SAFETY: this is the lock, and there is no reference to a request.
+            let ended = unsafe { inner.begin_others(&self.geometry) };
+            if mem::take(&mut inner.is_unannounced) {
+                inner.slots.ring().announce();
+            }
+            drop(inner);
+            match ended {
+                Some(ended) => ended.tell(),
+                None => return,
+            }
+        }
     }
 }
 
@@ -437,11 +467,7 @@ impl<B: Doorbell, M: Buffer> Inner<B, M> {
         let Some((slot, result)) = self.slots.take()? else { return Ok(None) };
         // SAFETY: the device has returned it. Who calls has the lock, as this is what is under it, and there is no
         // reference to a request.
-        unsafe {
-            let ended = self.end(slot, result);
-            self.submit_next();
-            Ok(Some(ended))
-        }
+        Ok(Some(unsafe { self.end(slot, result) }))
     }
 
     /// Ends a request.
@@ -463,23 +489,41 @@ impl<B: Doorbell, M: Buffer> Inner<B, M> {
         }
     }
 
-    /// Gives the device the first request that waits, if it can have one. Whether it did.
+    /// Whether a request can begin. A flush is for what was written before, also by those that are gone: so
+    /// it comes after the requests that they have left behind.
     ///
     /// # Safety
     ///
     /// The caller has the lock and a reference to no state.
     #[inline]
-    unsafe fn submit_next(&mut self) -> bool {
-        if !self.slots.has_free() {
-            return false;
-        }
-        // SAFETY: by this function's contract. There is a free slot.
+    unsafe fn may_begin(&self, link: Link<M>) -> bool {
+        // SAFETY: by this function's contract.
+        let is_flush = unsafe { link.state() }.kind == Kind::Flush;
+        self.fault.is_none() && self.slots.has_free() && !(is_flush && self.slots.has_orphans())
+    }
+
+    /// Gives the device what waits, as far as that can begin; up to one with which the device has nothing to do, and
+    /// which is done. There may be more behind it.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the lock and a reference to no state.
+    #[inline]
+    unsafe fn begin_others(&mut self, geometry: &Geometry) -> Option<Ended<M>> {
+        // SAFETY: by this function's contract, and one after the other. There is a free slot.
         unsafe {
-            let Some(link) = self.waiting.pop() else { return false };
-            self.slots.submit(link);
+            while let Some(link) = self.waiting.first()
+                && self.may_begin(link)
+            {
+                self.waiting.remove(link);
+                if !geometry.has(link.state().kind) {
+                    return Some(Ended::of(link, Ok(())));
+                }
+                self.slots.submit(link);
+                self.is_unannounced = true;
+            }
         }
-        self.is_unannounced = true;
-        true
+        None
     }
 }
 

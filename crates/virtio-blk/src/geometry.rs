@@ -5,7 +5,7 @@ use core::ops::{Bound, RangeBounds};
 use virtio_drivers::transport::Transport;
 use wakeful_virtio::{Error as SetupError, VERSION_1};
 
-use crate::Error;
+use crate::{Error, node::Kind};
 
 /// The longest piece of a request is in the configuration.
 pub(crate) const SIZE_MAX: u64 = 1 << 1;
@@ -28,7 +28,7 @@ const CONFIG_OPTIMAL: usize = 28;
 pub(crate) const SECTOR: u32 = 512;
 
 /// The largest block that is believed, in bytes. Disks have 512 or 4096.
-const LARGEST_BLOCK: u32 = 1 << 20;
+const LARGEST_BLOCK: u32 = 64 << 10;
 
 /// The longest request, in bytes. The device counts what it wrote in 32 bits, and QEMU takes less than 2 GiB.
 const LONGEST: u32 = 1 << 30;
@@ -100,6 +100,12 @@ impl Geometry {
                 .unwrap_or(block_size),
             optimal: optimal.checked_mul(block_size).filter(|&bytes| bytes > 0),
         }))
+    }
+
+    /// Whether the device has something to do with such requests.
+    #[inline]
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        kind != Kind::Flush || self.flushes
     }
 
     /// Bytes of the disk.

@@ -140,6 +140,12 @@ impl<M> Queue<M> {
         }
     }
 
+    /// The first request.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<Link<M>> {
+        self.first
+    }
+
     /// Takes the first request.
     ///
     /// # Safety

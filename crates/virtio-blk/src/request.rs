@@ -59,12 +59,6 @@ impl<'a, T: Transport, B: Doorbell, M: Buffer> Request<'a, T, B, M> {
         Self { disk, phase: Cell::new(Phase::New), node: Node::new(stage, kind, place, buffer) }
     }
 
-    /// A flush of nothing.
-    pub(crate) fn nothing(disk: &'a Disk<T, B, M>) -> Self {
-        let node = Node::new(Stage::Done(Ok(())), Kind::Flush, Place::NOWHERE, None);
-        Self { disk, phase: Cell::new(Phase::New), node }
-    }
-
     /// What has become of it: its buffer, if it has one.
     #[inline]
     fn poll_outcome(

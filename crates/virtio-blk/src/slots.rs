@@ -65,6 +65,8 @@ pub(crate) struct Slots<B, M> {
     region: Region,
     /// A bit for each slot that the device has not.
     free: u64,
+    /// How many the device has that are nobody's.
+    orphans: u8,
     table: [Slot<M>; COUNT],
 }
 
@@ -81,7 +83,7 @@ impl<B: Doorbell, M: Buffer> Slots<B, M> {
         // SAFETY: by this function's contract.
         unsafe { region.start().cast::<Shared>().write_bytes(0, 1) };
         let empty = || Slot { owner: None, buffer: None, len: 0 };
-        Self { ring, region, free: ALL, table: [(); COUNT].map(|()| empty()) }
+        Self { ring, region, free: ALL, orphans: 0, table: [(); COUNT].map(|()| empty()) }
     }
 
     #[inline]
@@ -113,6 +115,12 @@ impl<B: Doorbell, M: Buffer> Slots<B, M> {
     #[inline]
     pub(crate) fn has_free(&self) -> bool {
         self.free != 0
+    }
+
+    /// Whether the device has requests that nobody waits for any more.
+    #[inline]
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.orphans != 0
     }
 
     /// Gives a request to the device. It is not told.
@@ -185,6 +193,9 @@ impl<B: Doorbell, M: Buffer> Slots<B, M> {
         if buffer.is_none() {
             self.ring.direct(slot, false, Some(data(slot)));
         }
+        if owner.is_none() {
+            self.orphans -= 1;
+        }
         self.free |= 1 << slot;
         (owner, buffer)
     }
@@ -198,11 +209,14 @@ impl<B: Doorbell, M: Buffer> Slots<B, M> {
     /// Nobody waits for it any more.
     pub(crate) fn abandon(&mut self, slot: u8) {
         self.table[usize::from(slot)].owner = None;
+        self.orphans += 1;
     }
 
     /// The same of any slot that is somebody's: whose it was.
     pub(crate) fn abandon_any(&mut self) -> Option<Link<M>> {
-        self.table.iter_mut().find_map(|slot| slot.owner.take())
+        let owner = self.table.iter_mut().find_map(|slot| slot.owner.take())?;
+        self.orphans += 1;
+        Some(owner)
     }
 }
 

@@ -87,6 +87,54 @@ fn a_flush_in_flight() {
 }
 
 #[test]
+fn a_flush_waits_for_writes_that_nobody_waits_for() {
+    for pair in Pair::each() {
+        let flushes = pair.disk.geometry().flushes;
+        drop(Task::begun(pair.disk.write(0, pair.block(1), ..)));
+        let flush = Task::begun(pair.disk.flush());
+        // Who comes later is not handed to the device before it.
+        let later = Task::begun(pair.disk.write(0, pair.block(2), ..));
+        let [orphan] = pair.asked()[..] else { panic!("more than the first write") };
+        pair.perform(&orphan);
+        pair.serve();
+        assert_eq!(pair.asked().len(), 1 + usize::from(flushes));
+        assert_eq!(flush.woken(), u32::from(!flushes));
+        pair.perform_all();
+        pair.serve();
+        assert!(flush.result().is_ok() && later.result().is_ok());
+    }
+}
+
+#[test]
+fn a_reset_leaves_no_such_writes() {
+    let pair = Pair::new(drive(ALL, 512));
+    drop(Task::begun(pair.disk.write(0, pair.block(1), ..)));
+    let flush = Task::begun(pair.disk.flush());
+    pair.disk.restart(&mut || true).unwrap();
+    pair.perform_all();
+    pair.serve();
+    assert!(flush.result().is_ok());
+}
+
+#[test]
+fn a_flush_that_waits_for_such_and_goes_holds_nobody_up() {
+    for pair in Pair::each() {
+        drop(Task::begun(pair.disk.write(0, pair.block(1), ..)));
+        let flushes = [(); 2].map(|()| Task::begun(pair.disk.flush()));
+        let later = Task::begun(pair.disk.read(0, pair.block(0), ..));
+        let [first, second] = flushes;
+        drop(first);
+        assert_eq!(pair.asked().len(), 1);
+        let rings = pair.rings();
+        drop(second);
+        assert_eq!((pair.asked().len(), pair.rings()), (2, rings + 1));
+        pair.perform_all();
+        pair.serve();
+        assert!(later.result().is_ok());
+    }
+}
+
+#[test]
 fn done_and_not_looked_at() {
     for pair in Pair::each() {
         let task = Task::begun(pair.disk.read(0, pair.block(0), ..));
