@@ -9,6 +9,8 @@ use embedded_storage_async::nor_flash::{NorFlashError, NorFlashErrorKind};
 /// Why something could not be done. Converts into [`AxError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
+    /// There is no device of that number or name.
+    NoDevice,
     /// Blocks that the device does not have.
     OutOfRange,
     /// A length that is no whole number of blocks, or a place that is not on the border of one.
@@ -38,6 +40,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoDevice => "there is no such disk",
             Self::OutOfRange => "there are no such blocks",
             Self::Misaligned => "this is no whole number of blocks",
             Self::ReadOnly => "the device is read-only",
@@ -59,6 +62,7 @@ impl core::error::Error for Error {}
 impl From<Error> for AxError {
     fn from(error: Error) -> Self {
         let kind = match error {
+            Error::NoDevice => AxErrorKind::NoSuchDevice,
             Error::OutOfRange => AxErrorKind::OutOfRange,
             Error::Misaligned => AxErrorKind::InvalidInput,
             Error::ReadOnly => AxErrorKind::ReadOnlyFilesystem,
@@ -82,7 +86,7 @@ impl embedded_io_async::Error for Error {
             Self::OutOfRange | Self::Misaligned => ErrorKind::InvalidInput,
             Self::ReadOnly => ErrorKind::PermissionDenied,
             Self::Device => ErrorKind::Other,
-            Self::Gone => ErrorKind::NotFound,
+            Self::NoDevice | Self::Gone => ErrorKind::NotFound,
             Self::OutOfMemory => ErrorKind::OutOfMemory,
             Self::Unsupported => ErrorKind::Unsupported,
             Self::Full => ErrorKind::WriteZero,
@@ -98,7 +102,8 @@ impl NorFlashError for Error {
         match self {
             Self::OutOfRange => NorFlashErrorKind::OutOfBounds,
             Self::Misaligned => NorFlashErrorKind::NotAligned,
-            Self::ReadOnly
+            Self::NoDevice
+            | Self::ReadOnly
             | Self::Device
             | Self::Gone
             | Self::OutOfMemory

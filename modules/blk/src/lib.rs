@@ -66,7 +66,7 @@ pub fn disks() -> impl ExactSizeIterator<Item = Disk> {
 ///
 /// # Errors
 ///
-/// [`Error::NoDisk`].
+/// [`Error::NoDevice`].
 pub fn disk(number: usize) -> Result<Disk, Error> {
-    disks().nth(number).ok_or(Error::NoDisk)
+    disks().nth(number).ok_or(Error::NoDevice)
 }
