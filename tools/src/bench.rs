@@ -16,6 +16,7 @@ mod least;
 mod limits;
 mod linux;
 mod million;
+mod nginx;
 mod rows;
 mod table;
 mod throughput;
@@ -87,7 +88,7 @@ pub(crate) fn run_http() -> Result<i32> {
 
 /// Measures the peer as well, prints the tables, and returns whether a gate is missed.
 fn show_http(mut rows: Vec<http::Measured>) -> bool {
-    let linux = linux::measure();
+    let linux = nginx::measure();
     if let Ok(linux) = &linux {
         http::compare(&mut rows, linux);
     }
