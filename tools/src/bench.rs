@@ -6,8 +6,10 @@
 //! [`baseline`]. What runs on the machine is the package `benchsuite`.
 
 mod baseline;
+mod blk;
 mod bulk;
 mod crowd;
+mod fio;
 mod harts;
 mod hello;
 mod http;
@@ -84,6 +86,16 @@ pub(crate) fn run_http() -> Result<i32> {
         bail!("{reason}");
     }
     Ok(show_http(http::measure()?).into())
+}
+
+/// Measures disks only.
+pub(crate) fn run_blk() -> Result<i32> {
+    machine::end_all_on_interrupt()?;
+    match fio::measure() {
+        Ok(linux) => print!("{}", table::of_blk(&linux)),
+        Err(reason) => println!("Linux is not measured: {reason:#}"),
+    }
+    Ok(0)
 }
 
 /// Measures the peer as well, prints the tables, and returns whether a gate is missed.

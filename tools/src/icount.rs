@@ -112,6 +112,11 @@ pub(crate) fn total(out: &Path) -> Result<u64> {
     words(out)?.first().copied().with_context(|| format!("{} is too short", out.display()))
 }
 
+/// Those of them that are below the place `firmware`.
+pub(crate) fn below(out: &Path) -> Result<u64> {
+    words(out)?.get(4).copied().with_context(|| format!("{} is too short", out.display()))
+}
+
 /// Instructions before the place `from`.
 pub(crate) fn before(out: &Path) -> Result<u64> {
     match words(out)?[..] {
@@ -195,6 +200,7 @@ mod tests {
         let file = [9, 0, 0, 1, 5, 3, 1, 100, 7, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0];
         let mark = Mark { hart: 3, mark: 1, instructions: 100, firmware: 7, amo: 4, lr: 2, sc: 1 };
         assert_eq!(written(&file, marks).unwrap(), [mark]);
+        assert_eq!(written(&file, below).unwrap(), 5);
         let too_many = [9, 0, 0, 2, 0, 3, 0, 100, 0, 4, 2, 1];
         assert!(written(&too_many, marks).unwrap_err().to_string().contains("2 marks"));
     }

@@ -1,4 +1,5 @@
-//! The peer: Linux, on the same emulator. With [nginx](super::nginx) it is measured beside `http`.
+//! The peer: Linux, on the same emulator. With [nginx](super::nginx) it is measured beside `http`, with
+//! [fio](super::fio) on the same disk.
 //!
 //! Debian's packages are enough for it: `tools/linux-peer.sh` downloads and unpacks them, once. Where it
 //! cannot, there is nothing to compare with, and that is no failure.
@@ -23,20 +24,36 @@ const DOWNLOAD: Duration = Duration::from_secs(300);
 /// Enough for Linux, which needs 104 MiB, and for what it starts with.
 const MEMORY: &str = "256M";
 
-/// Downloads it, and returns the folders with what is in memory when it starts.
-pub(super) fn unpacked() -> Result<Vec<PathBuf>> {
+/// What it is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    Nginx,
+    Fio,
+}
+
+/// Downloads Linux and the program, and returns the folders with what is in memory when it starts.
+pub(super) fn unpacked(program: Program) -> Result<Vec<PathBuf>> {
+    let (argument, versions, what, folders): (_, _, _, &[&str]) = match program {
+        Program::Nginx => (None, "versions", "Linux and nginx for riscv64, 125 MB", &["root"]),
+        Program::Fio => (
+            Some("fio"),
+            "fio-versions",
+            "fio for riscv64, 40 MB, and Linux unless it is there",
+            &["root", "fio"],
+        ),
+    };
     let all = folder_of_all()?;
-    if !all.join("versions").exists() {
-        eprintln!("wakeful: downloading Linux and nginx for riscv64, 125 MB, to compare with");
+    if !all.join(versions).exists() {
+        eprintln!("wakeful: downloading {what}, to compare with");
     }
     let mut script = Command::new("tools/linux-peer.sh");
-    script.current_dir(workspace::root());
+    script.args(argument).current_dir(workspace::root());
     program::output(script, DOWNLOAD).map_err(|error| {
         // Its last line is the reason.
         let text = error.to_string();
         anyhow::anyhow!("{}", text.trim_end().lines().last().unwrap_or_default())
     })?;
-    Ok(vec![all.join("root")])
+    Ok(folders.iter().map(|folder| all.join(folder)).collect())
 }
 
 fn folder_of_all() -> Result<PathBuf> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::http::{self, Cost, Visit};
-use super::linux;
+use super::linux::{self, Program};
 use crate::counted;
 use crate::namespace::{self, Ipv6};
 use crate::network::Network;
@@ -13,7 +13,7 @@ use crate::qemu::Options;
 
 /// The names of rows of [`http`], and what they cost Linux. An error says why that is not known.
 pub(super) fn measure() -> Result<Vec<(&'static str, Cost)>> {
-    let folders = linux::unpacked()?;
+    let folders = linux::unpacked(Program::Nginx)?;
     namespace::inside(Ipv6::Off, || under_load(&folders))
 }
 
