@@ -4,13 +4,14 @@
  *
  *     -plugin icount.so,out=FILE[,from=0xADDR][,to=0xADDR][,mark=0xADDR]...[,firmware=0xADDR][,blocks=FILE]
  *
- * FILE is mapped shared and starts with four counts, 64 bits each, in the byte order of this
+ * FILE is mapped shared and starts with five counts, 64 bits each, in the byte order of this
  * computer:
  *
  *     0   instructions so far, on all harts
  *     8   instructions of the first hart that comes to `from`, until then (0: none has)
  *     16  instructions of the first hart that comes to `to`, until then (0: none has)
  *     24  how often a hart has come to a `mark`
+ *     32  instructions so far in blocks below the address `firmware`, on all harts
  *
  * Behind them, if there is a `mark`, follows a record of seven such numbers for each time, for the
  * first MOST_RECORDS times:
@@ -77,7 +78,7 @@ void qemu_plugin_insn_data(void);
 
 EXPORT int qemu_plugin_version = API;
 
-enum { TOTAL, FROM, TO, MARKS, COUNTS };
+enum { TOTAL, FROM, TO, MARKS, BELOW, COUNTS };
 enum { MOST_RECORDS = 1 << 18, MOST_MARKS = 8 };
 enum kind { INSTRUCTIONS, FIRMWARE, AMO, LR, SC, KINDS };
 
@@ -112,6 +113,7 @@ static void on_block(unsigned hart, void *instructions)
 static void on_firmware_block(unsigned hart, void *instructions)
 {
     of_hart[hart % MOST_HARTS][FIRMWARE] += (uintptr_t)instructions;
+    __atomic_fetch_add(&shared->counts[BELOW], (uintptr_t)instructions, __ATOMIC_RELAXED);
     on_block(hart, instructions);
 }
 

@@ -6,8 +6,10 @@
 //! [`baseline`]. What runs on the machine is the package `benchsuite`.
 
 mod baseline;
+mod blk;
 mod bulk;
 mod crowd;
+mod fio;
 mod harts;
 mod hello;
 mod http;
@@ -16,6 +18,7 @@ mod least;
 mod limits;
 mod linux;
 mod million;
+mod nginx;
 mod rows;
 mod table;
 mod throughput;
@@ -85,9 +88,19 @@ pub(crate) fn run_http() -> Result<i32> {
     Ok(show_http(http::measure()?).into())
 }
 
+/// Measures disks only.
+pub(crate) fn run_blk() -> Result<i32> {
+    machine::end_all_on_interrupt()?;
+    match fio::measure() {
+        Ok(linux) => print!("{}", table::of_blk(&linux)),
+        Err(reason) => println!("Linux is not measured: {reason:#}"),
+    }
+    Ok(0)
+}
+
 /// Measures the peer as well, prints the tables, and returns whether a gate is missed.
 fn show_http(mut rows: Vec<http::Measured>) -> bool {
-    let linux = linux::measure();
+    let linux = nginx::measure();
     if let Ok(linux) = &linux {
         http::compare(&mut rows, linux);
     }

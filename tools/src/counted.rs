@@ -1,9 +1,9 @@
 //! A machine whose instructions are counted while it runs.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -33,12 +33,25 @@ const WATCHED: Duration = Duration::from_secs(5);
 pub(crate) struct Counted {
     line: CommandLine,
     out: PathBuf,
-    /// All that it has printed.
-    console: Arc<Mutex<Vec<u8>>>,
+    printed: Arc<Printed>,
     machine: Machine,
-    /// Held to the end: nobody types, and nobody hangs up.
-    _keyboard: ChildStdin,
+    /// Held to the end: nobody hangs up.
+    keyboard: ChildStdin,
     _folder: Scratch,
+}
+
+/// All that a machine has printed.
+#[derive(Default)]
+struct Printed {
+    text: Mutex<Text>,
+    /// There is more of it, or nothing more will be.
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    ended: bool,
 }
 
 impl Counted {
@@ -61,28 +74,37 @@ impl Counted {
         });
         let line = CommandLine::new(&board, image, &options, folder.path())?;
         let (machine, keyboard, output) = Machine::start_captured(&line)?;
-        let output = boot::pieces(output);
-        let deadline = Instant::now() + BOOT;
-        let mut printed = Vec::new();
-        while !ready(&printed) {
-            match output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(piece) => printed.extend(piece),
-                Err(error) => {
-                    let reason = match error {
-                        RecvTimeoutError::Timeout => "should have been ready by now",
-                        RecvTimeoutError::Disconnected => "ended early",
-                    };
-                    bail!("the machine {reason}\n{line}\n{}", String::from_utf8_lossy(&printed));
-                }
-            }
-        }
-        let console = Arc::new(Mutex::new(printed));
-        let rest = console.clone();
+        let printed = Arc::new(Printed::default());
+        let printing = printed.clone();
         std::thread::spawn(move || {
-            let keep = |piece| rest.lock().unwrap_or_else(PoisonError::into_inner).extend(piece);
-            output.into_iter().for_each(keep);
+            boot::pieces(output)
+                .into_iter()
+                .for_each(|piece| printing.change(|text| text.bytes.extend(piece)));
+            printing.change(|text| text.ended = true);
         });
-        Ok(Self { line, out, console, machine, _keyboard: keyboard, _folder: folder })
+        let counted = Self { line, out, printed, machine, keyboard, _folder: folder };
+        counted.prints(BOOT, ready)?;
+        Ok(counted)
+    }
+
+    /// Waits until its console is as `ready` wants it.
+    pub(crate) fn prints(&self, patience: Duration, ready: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let more = |text: &mut Text| !ready(&text.bytes) && !text.ended;
+        let text = self.printed.lock();
+        let waited = self.printed.news.wait_timeout_while(text, patience, more);
+        let (text, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (ready, ended) = (ready(&text.bytes), text.ended);
+        drop(text);
+        match (ready, ended) {
+            (true, _) => Ok(()),
+            (false, true) => bail!("the machine ended early\n{}", self.report()),
+            (false, false) => bail!("not what was waited for in {patience:?}\n{}", self.report()),
+        }
+    }
+
+    /// Types something on its console.
+    pub(crate) fn types(&self, text: &str) -> Result<()> {
+        (&self.keyboard).write_all(text.as_bytes()).context("the machine has hung up")
     }
 
     /// Boots `image` on the tap of this thread's namespace, with a static address, and waits until it
@@ -104,6 +126,11 @@ impl Counted {
     /// Instructions so far.
     pub(crate) fn total(&self) -> Result<u64> {
         icount::total(&self.out)
+    }
+
+    /// Those of them that are below the place `firmware`.
+    pub(crate) fn below(&self) -> Result<u64> {
+        icount::below(&self.out)
     }
 
     /// Instructions up to the place `from`.
@@ -157,12 +184,24 @@ impl Counted {
         Ok(((after - before) as f64 / seconds).round())
     }
 
-    fn said(&self) -> Vec<u8> {
-        self.console.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// All that it has printed.
+    pub(crate) fn said(&self) -> Vec<u8> {
+        self.printed.lock().bytes.clone()
     }
 
     fn report(&self) -> String {
         format!("{}\n{}", self.line, String::from_utf8_lossy(&self.said()))
+    }
+}
+
+impl Printed {
+    fn lock(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Text)) {
+        change(&mut self.lock());
+        self.news.notify_all();
     }
 }
 

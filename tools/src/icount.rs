@@ -112,6 +112,11 @@ pub(crate) fn total(out: &Path) -> Result<u64> {
     words(out)?.first().copied().with_context(|| format!("{} is too short", out.display()))
 }
 
+/// Those of them that are below the place `firmware`.
+pub(crate) fn below(out: &Path) -> Result<u64> {
+    words(out)?.get(4).copied().with_context(|| format!("{} is too short", out.display()))
+}
+
 /// Instructions before the place `from`.
 pub(crate) fn before(out: &Path) -> Result<u64> {
     match words(out)?[..] {
@@ -123,7 +128,7 @@ pub(crate) fn before(out: &Path) -> Result<u64> {
 /// Each time that a hart came to a mark, in order.
 pub(crate) fn marks(out: &Path) -> Result<Vec<Mark>> {
     let words = words(out)?;
-    let [_total, _from, _to, count, records @ ..] = words.as_slice() else {
+    let [_total, _from, _to, count, _below, records @ ..] = words.as_slice() else {
         bail!("{} is too short", out.display());
     };
     let records = records.as_chunks().0.iter();
@@ -192,10 +197,11 @@ mod tests {
 
     #[test]
     fn marks_follow() {
-        let file = [9, 0, 0, 1, 3, 1, 100, 7, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0];
+        let file = [9, 0, 0, 1, 5, 3, 1, 100, 7, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0];
         let mark = Mark { hart: 3, mark: 1, instructions: 100, firmware: 7, amo: 4, lr: 2, sc: 1 };
         assert_eq!(written(&file, marks).unwrap(), [mark]);
-        let too_many = [9, 0, 0, 2, 3, 0, 100, 0, 4, 2, 1];
+        assert_eq!(written(&file, below).unwrap(), 5);
+        let too_many = [9, 0, 0, 2, 0, 3, 0, 100, 0, 4, 2, 1];
         assert!(written(&too_many, marks).unwrap_err().to_string().contains("2 marks"));
     }
 

@@ -89,6 +89,9 @@ enum Action {
         /// Only the web server, and only against its limits
         #[arg(long, conflicts_with = "update")]
         http: bool,
+        /// Only disks, and only what they cost Linux
+        #[arg(long, conflicts_with_all = ["update", "http"])]
+        blk: bool,
     },
     /// Show which functions of a web server the instructions of a request are spent in
     Profile(ProfileArgs),
@@ -148,6 +151,7 @@ fn perform(action: Action) -> Result<i32> {
         Action::Exec { elf, args } => run::boot(&elf, args),
         Action::Test(args) => suite::run(&args),
         Action::Bench { http: true, .. } => bench::run_http(),
+        Action::Bench { blk: true, .. } => bench::run_blk(),
         Action::Bench { update, .. } => bench::run(update),
         Action::Profile(args) => profile::run(&args),
         Action::Image { elf, output } => {

@@ -1,4 +1,5 @@
-//! The peer: Linux with nginx, on the same emulator and tap, under the same load as `http`.
+//! The peer: Linux, on the same emulator. With [nginx](super::nginx) it is measured beside `http`, with
+//! [fio](super::fio) on the same disk.
 //!
 //! Debian's packages are enough for it: `tools/linux-peer.sh` downloads and unpacks them, once. Where it
 //! cannot, there is nothing to compare with, and that is no failure.
@@ -12,10 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::http::{self, Cost, Visit};
-use crate::counted::{self, Counted};
-use crate::namespace::{self, Ipv6};
-use crate::network::Network;
+use crate::counted::Counted;
 use crate::program;
 use crate::qemu::Options;
 use crate::workspace;
@@ -23,83 +21,88 @@ use crate::workspace;
 /// How long packages may be on their way.
 const DOWNLOAD: Duration = Duration::from_secs(300);
 
-/// Enough for Linux, which needs 104 MiB.
+/// Enough for Linux, which needs 104 MiB, and for what it starts with.
 const MEMORY: &str = "256M";
 
-/// The names of rows of [`http`], and what they cost Linux. An error says why that is not known.
-pub(super) fn measure() -> Result<Vec<(&'static str, Cost)>> {
-    let folder = unpacked()?;
-    namespace::inside(Ipv6::Off, || under_load(&folder))
+/// What it is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    Nginx,
+    Fio,
 }
 
-/// The folder that the script fills.
-fn unpacked() -> Result<PathBuf> {
-    let folder = workspace::work_folder()?.join("linux");
-    if !folder.join("versions").exists() {
-        eprintln!("wakeful: downloading Linux and nginx for riscv64, 125 MB, to compare with");
+/// Downloads Linux and the program, and returns the folders with what is in memory when it starts.
+pub(super) fn unpacked(program: Program) -> Result<Vec<PathBuf>> {
+    let (argument, versions, what, folders): (_, _, _, &[&str]) = match program {
+        Program::Nginx => (None, "versions", "Linux and nginx for riscv64, 125 MB", &["root"]),
+        Program::Fio => (
+            Some("fio"),
+            "fio-versions",
+            "fio for riscv64, 40 MB, and Linux unless it is there",
+            &["root", "fio"],
+        ),
+    };
+    let all = folder_of_all()?;
+    if !all.join(versions).exists() {
+        eprintln!("wakeful: downloading {what}, to compare with");
     }
     let mut script = Command::new("tools/linux-peer.sh");
-    script.current_dir(workspace::root());
+    script.args(argument).current_dir(workspace::root());
     program::output(script, DOWNLOAD).map_err(|error| {
         // Its last line is the reason.
         let text = error.to_string();
         anyhow::anyhow!("{}", text.trim_end().lines().last().unwrap_or_default())
     })?;
-    Ok(folder)
+    Ok(folders.iter().map(|folder| all.join(folder)).collect())
 }
 
-fn under_load(folder: &Path) -> Result<Vec<(&'static str, Cost)>> {
-    let archive = folder.join("initramfs");
-    pack(&folder.join("root"), &archive).context("cannot pack what it starts with")?;
-    let options = Options {
-        smp: Some(1),
-        memory: Some(MEMORY.into()),
-        append: Some("console=ttyS0 quiet".into()),
-        // Nobody tells it its address: that is in what it starts with.
-        network: Some(Network::tap().dhcp()),
-        extra: vec!["-initrd".into(), archive.display().to_string()],
-        ..Options::default()
-    };
-    let kernel = folder.join("kernel");
-    let machine = Counted::boot(&kernel, options, &[], None, counted::says_that_it_serves)?;
-    let nobody = machine.idle()?;
-    http::warm_up()?;
-    let kept_alive = |connections| Visit::KeptAlive { connections, seconds: 4 };
-    let fresh = |at_once| Visit::Fresh { at_once, requests: 2000 };
-    let visits = [
-        (http::ONE, kept_alive(1)),
-        (http::SIXTEEN, kept_alive(16)),
-        (http::SIXTY_FOUR, kept_alive(64)),
-        (http::FRESH, fresh(16)),
-        (http::FRESH_64, fresh(64)),
-        (http::FRESH_256, fresh(256)),
-    ];
-    let cost = |(name, visit)| Ok((name, http::cost(&machine, nobody, visit).context(name)?));
-    visits.into_iter().map(cost).collect()
+fn folder_of_all() -> Result<PathBuf> {
+    Ok(workspace::work_folder()?.join("linux"))
 }
 
-/// Packs a folder as Linux wants what it starts with (`Documentation/driver-api/early-userspace/
-/// buffer-format.rst`): a cpio archive of the format `newc`. All in it is root's.
-fn pack(folder: &Path, archive: &Path) -> Result<()> {
+/// Boots it on one hart, with these folders in its memory, and waits until its console is as `ready`
+/// wants it. Boot arguments of `options` that Linux does not know are variables of its `init`.
+pub(super) fn boot(
+    folders: &[PathBuf],
+    mut options: Options,
+    places: &[(&str, u64)],
+    ready: impl Fn(&[u8]) -> bool,
+) -> Result<Counted> {
+    let all = folder_of_all()?;
+    let archive = all.join("initramfs");
+    pack(folders, &archive).context("cannot pack what it starts with")?;
+    let more = options.append.unwrap_or_default();
+    options.append = Some(format!("console=ttyS0 quiet {more}").trim_end().into());
+    options.smp = Some(1);
+    options.memory = Some(MEMORY.into());
+    options.extra.extend(["-initrd".into(), archive.display().to_string()]);
+    Counted::boot(&all.join("kernel"), options, places, None, ready)
+}
+
+/// Packs folders, one on top of the other, as Linux wants what it starts with (`Documentation/driver-api/
+/// early-userspace/buffer-format.rst`): a cpio archive of the format `newc`. All in it is root's.
+fn pack(folders: &[PathBuf], archive: &Path) -> Result<()> {
     let mut bytes = Vec::new();
     let mut number = 0;
-    let mut waiting = vec![folder.to_path_buf()];
-    while let Some(path) = waiting.pop() {
-        let metadata = path.symlink_metadata()?;
-        let contents = if metadata.is_symlink() {
-            std::fs::read_link(&path)?.as_os_str().as_bytes().to_vec()
-        } else if metadata.is_dir() {
-            for entry in std::fs::read_dir(&path)? {
-                waiting.push(entry?.path());
+    for folder in folders {
+        let mut waiting = vec![folder.clone()];
+        while let Some(path) = waiting.pop() {
+            let metadata = path.symlink_metadata()?;
+            let contents = if metadata.is_symlink() {
+                std::fs::read_link(&path)?.as_os_str().as_bytes().to_vec()
+            } else if metadata.is_dir() {
+                for entry in std::fs::read_dir(&path)? {
+                    waiting.push(entry?.path());
+                }
+                Vec::new()
+            } else {
+                std::fs::read(&path)?
+            };
+            if path != *folder {
+                number += 1;
+                let name = path.strip_prefix(folder)?.as_os_str().as_bytes();
+                entry(&mut bytes, number, metadata.mode(), name, &contents)?;
             }
-            Vec::new()
-        } else {
-            std::fs::read(&path)?
-        };
-        if path != folder {
-            number += 1;
-            let name = path.strip_prefix(folder)?.as_os_str().as_bytes();
-            entry(&mut bytes, number, metadata.mode(), name, &contents)?;
         }
     }
     entry(&mut bytes, 0, 0, b"TRAILER!!!", &[])?;
@@ -138,22 +141,25 @@ mod tests {
     #[test]
     fn archive_has_files_folders_and_links() {
         let scratch = Scratch::new("cpio").unwrap();
-        let root = scratch.path().join("root");
+        let (root, more) = (scratch.path().join("root"), scratch.path().join("more"));
         std::fs::create_dir_all(root.join("bin")).unwrap();
         std::fs::write(root.join("bin/hello"), "hello\n").unwrap();
         std::os::unix::fs::symlink("bin/hello", root.join("init")).unwrap();
+        std::fs::create_dir(&more).unwrap();
+        std::fs::write(more.join("jobs"), "[job]\n").unwrap();
         let archive = scratch.path().join("archive");
-        pack(&root, &archive).unwrap();
+        pack(&[root, more], &archive).unwrap();
         let bytes = std::fs::read(archive).unwrap();
         let text = String::from_utf8(bytes).unwrap();
-        assert_eq!((text.len() % 4, text.matches("070701").count()), (0, 4));
+        assert_eq!((text.len() % 4, text.matches("070701").count()), (0, 5));
         let modes: Vec<&str> = text.split("070701").skip(1).map(|entry| &entry[8..16]).collect();
         let kind = |name: &str| {
             let entry = text.split("070701").skip(1).find(|entry| entry[104..].starts_with(name));
             u32::from_str_radix(&entry.unwrap()[8..16], 16).unwrap() >> 12
         };
         assert_eq!((kind("bin\0"), kind("bin/hello\0"), kind("init\0")), (4, 8, 10), "{modes:?}");
+        assert_eq!(kind("jobs\0"), 8, "{modes:?}");
         assert!(text.contains("bin/hello\0") && text.contains("hello\n\0"));
-        assert!(text.contains("TRAILER!!!\0"));
+        assert_eq!(text.matches("TRAILER!!!\0").count(), 1);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::http;
 use super::limits::{self, Gate, Limit, OURS, PEER};
 use super::rows::{Build, Cost, Rows};
+use super::{blk, http};
 use crate::load::Load;
 
 /// One measurement of the machine as a whole.
@@ -56,6 +56,17 @@ pub(super) fn of_http(rows: &[http::Measured]) -> String {
             ratios.iter().for_each(|ratio| _ = write!(line, "{:>9}", format!("{ratio:.2}×")));
         }
         _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// What disks cost Linux, and its kernel alone.
+pub(super) fn of_blk(linux: &[(&str, blk::Cost)]) -> String {
+    let [program, kernel] = ["Linux+fio", "its kernel"];
+    let mut text = format!("{:<40}{program:>13}{kernel:>13}\n", "blk, on virtio-mmio");
+    for (name, cost) in linux {
+        let [all, kernel] = [cost.instructions, cost.kernel].map(|count| number(count.round()));
+        _ = writeln!(text, "{name:<40}{all:>13}{kernel:>13} instr");
     }
     text
 }
