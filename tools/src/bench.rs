@@ -56,6 +56,10 @@ pub(crate) fn run(update: bool) -> Result<i32> {
         }
     }
 
+    let rows = blk::measure()?;
+    rows.iter().for_each(|rows| measured.set(blk::GROUP, rows.row.name, rows.row.value));
+    missed |= show_blk(rows);
+
     for build in Build::ALL {
         let rows = rows::measure(build)?;
         for (name, cost) in rows.of(limits::OURS) {
@@ -91,11 +95,20 @@ pub(crate) fn run_http() -> Result<i32> {
 /// Measures disks only.
 pub(crate) fn run_blk() -> Result<i32> {
     machine::end_all_on_interrupt()?;
-    match fio::measure() {
-        Ok(linux) => print!("{}", table::of_blk(&linux)),
-        Err(reason) => println!("Linux is not measured: {reason:#}"),
+    Ok(show_blk(blk::measure()?).into())
+}
+
+/// Measures the peer as well, prints the table, and returns whether a gate is missed.
+fn show_blk(mut rows: Vec<blk::Measured>) -> bool {
+    let linux = fio::measure();
+    if let Ok(linux) = &linux {
+        blk::compare(&mut rows, linux);
     }
-    Ok(0)
+    print!("\n{}", table::of_blk(&rows));
+    if let Err(reason) = linux {
+        println!("Linux is not measured: {reason:#}");
+    }
+    rows.iter().any(|rows| rows.row.value > rows.row.gate)
 }
 
 /// Measures the peer as well, prints the tables, and returns whether a gate is missed.

@@ -25,6 +25,8 @@ pub struct Settings<D: BlockDevice, const PAGE: usize = 4096> {
     /// What is known about pages and keys. Taken away for as long as it may be wrong: an operation that fails or is dropped does
     /// not bring it back.
     states: Option<States>,
+    /// Nothing was interrupted that a removal could come across, since something was stored as a whole.
+    is_tidy: bool,
     /// An item, of which the value is returned.
     buffer: Vec<u8>,
 }
@@ -91,7 +93,7 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(PAGE).map_err(|_| DeviceError::OutOfMemory)?;
         buffer.resize(PAGE, 0);
-        Ok(Self { flash, pages, states: None, buffer })
+        Ok(Self { flash, pages, states: None, is_tidy: false, buffer })
     }
 
     /// The value of a key, if there is one. It survives a loss of power from now on, if it did not before.
@@ -105,7 +107,7 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
     /// Nothing is left behind.
     pub async fn get(&mut self, key: impl AsRef<[u8]>) -> Result<Option<&[u8]>, Error> {
         let key = Key::new(key.as_ref())?;
-        self.flash.flush().await?;
+        self.begin().await?;
         let mut store = store(&mut self.flash, self.pages, &mut self.states)?;
         let value = store.fetch_item::<&[u8]>(&mut self.buffer, &key).await?;
         self.states = Some(store.destroy().1);
@@ -145,7 +147,7 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
         if value.len() > Self::MAX_VALUE {
             return Err(Error::TooLarge);
         }
-        self.flash.flush().await?;
+        self.begin().await?;
         let mut store = store(&mut self.flash, self.pages, &mut self.states)?;
         store.store_item_generic(&mut self.buffer, &key, &value).await?;
         // Where a page looks empty and is not, as others have written to it, words cannot be written.
@@ -153,6 +155,7 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
             return Err(Error::Damaged);
         }
         self.states = Some(store.destroy().1);
+        self.is_tidy = true;
         Ok(self.flash.flush().await?)
     }
 
@@ -169,10 +172,9 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
     /// The key has its value or is gone.
     pub async fn remove(&mut self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
         let key = Key::new(key.as_ref())?;
-        self.flash.flush().await?;
-        let is_sure = self.states.is_some();
+        self.begin().await?;
         let mut store = store(&mut self.flash, self.pages, &mut self.states)?;
-        if !is_sure {
+        if !self.is_tidy {
             // Something may have been interrupted while it moved items. The library finishes that when it stores one, but not
             // when it removes one: then a key could be gone from where it is moved from, still be where it was moved to,
             // and be gone after all when the moving is done again.
@@ -186,6 +188,7 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
             store.remove_item(&mut self.buffer, &key).await?;
         }
         self.states = Some(store.destroy().1);
+        self.is_tidy = true;
         self.flash.flush().await?;
         Ok(is_there)
     }
@@ -221,9 +224,16 @@ impl<D: BlockDevice, const PAGE: usize> Settings<D, PAGE> {
         Ok(Space { used, total: (self.pages as usize - 1) * (PAGE - PAGE_MARKS) })
     }
 
+    /// What comes first in each operation: what the last one has left is made durable, so that nothing is found that could
+    /// be lost.
+    async fn begin(&mut self) -> Result<(), Error> {
+        self.is_tidy &= self.states.is_some();
+        Ok(self.flash.flush().await?)
+    }
+
     /// The newest version of each item, in the order of keys.
     async fn items(&mut self) -> Result<Vec<Item>, Error> {
-        self.flash.flush().await?;
+        self.begin().await?;
         let mut store = store(&mut self.flash, self.pages, &mut self.states)?;
         let mut items: Vec<Item> = Vec::new();
         let mut stored = store.fetch_all_items(&mut self.buffer).await?;

@@ -1,8 +1,8 @@
 //! What `cargo wakeful bench` counts the instructions of.
 //!
 //! One image. Without arguments it runs the rows of one hart and succeeds. The boot arguments
-//! `-- case=NAME` choose another case: `harts` runs the rows that take two harts, `idle` has nothing
-//! to do, for ever, `million` fills the memory with tasks, `throughput` takes its time.
+//! `-- case=NAME` choose another case: `harts` runs the rows that take two harts, `disk` those
+//! that take a disk; `idle` has nothing to do, for ever, `million` fills the memory with tasks, `throughput` takes its time.
 //!
 //! A row is a piece of work, done many times between two calls of [`measure::mark`], where a QEMU
 //! plugin writes down how many instructions the hart has executed. The image itself measures nothing:
@@ -17,6 +17,7 @@
 
 extern crate alloc;
 
+mod disk;
 mod embassy;
 mod executor;
 mod harts;
@@ -38,6 +39,7 @@ async fn main() -> Result<(), String> {
     match case {
         None | Some("rows") => rows().await,
         Some("harts") => harts().await?,
+        Some("disk") => disk().await?,
         Some("million") => million::run().await?,
         Some("throughput") => throughput::run().await?,
         Some("idle") => {
@@ -62,4 +64,9 @@ async fn rows() {
 async fn harts() -> Result<(), String> {
     measure::calibrate().await;
     harts::rows().await
+}
+
+async fn disk() -> Result<(), String> {
+    measure::calibrate().await;
+    disk::rows().await
 }

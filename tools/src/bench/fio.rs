@@ -103,7 +103,7 @@ pub(super) fn measure() -> Result<Vec<(&'static str, Cost)>> {
     std::fs::write(jobs.path().join("jobs"), file_of_jobs()).context("cannot write fio's jobs")?;
     folders.push(jobs.path().into());
     let append = Some("bench=blk".into());
-    let options = Options { append, extra: disk.qemu_args(), ..Options::default() };
+    let options = Options { append, ..disk.machine() };
     let machine = linux::boot(&folders, options, &[("firmware", KERNEL)], |said| waits(said, 1))?;
 
     std::thread::sleep(SETTLE);

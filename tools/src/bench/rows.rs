@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::limits;
+use super::{blk, limits};
 use crate::board::{self, Board};
 use crate::boot;
 use crate::case::{Case, Image};
@@ -116,19 +116,24 @@ impl Rows {
 
 /// Builds the image and runs its rows.
 pub(super) fn measure(build: Build) -> Result<Rows> {
+    let mut least = Rows::default();
+    for (append, harts) in BOOTS {
+        least = least.least(measure_case(build, case(append).smp(harts))?);
+    }
+    Ok(least)
+}
+
+/// Builds the image and runs the rows of one case.
+pub(super) fn measure_case(build: Build, mut case: Case) -> Result<Rows> {
     let file = build.image()?;
     let plugin = Plugin::build(&Board::find(board::DEFAULT)?)?;
     let folder = Scratch::new("bench-rows")?;
     let out = folder.path().join("counts");
-    let plugin = plugin.args(&out, &places(&file)?);
+    case.options.extra.extend(plugin.args(&out, &places(&file)?));
     let mut least = Rows::default();
-    for (append, harts) in BOOTS {
-        let mut case = case(append).smp(harts);
-        case.options.extra = plugin.clone().into();
-        for _ in 0..RUNS {
-            let console = console(&case, &file)?;
-            least = least.least(add_up(&console, &icount::marks(&out)?)?);
-        }
+    for _ in 0..RUNS {
+        let console = console(&case, &file)?;
+        least = least.least(add_up(&console, &icount::marks(&out)?)?);
     }
     Ok(least)
 }
@@ -244,7 +249,8 @@ impl Rows {
     /// A row of the same name was the warm-up of this one.
     fn insert(&mut self, name: &str, cost: Cost) -> Result<()> {
         let row = name.split_once('/').map(|(_, row)| row);
-        let known = limits::ALL.iter().any(|limit| Some(limit.row) == row);
+        let known = limits::ALL.iter().any(|limit| Some(limit.row) == row)
+            || blk::ROWS.iter().any(|limit| Some(limit.row) == row);
         ensure!(known || name.starts_with("bench/"), "no limits are known for the row {name}");
         self.0.insert(name.into(), cost);
         Ok(())

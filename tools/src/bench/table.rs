@@ -60,13 +60,19 @@ pub(super) fn of_http(rows: &[http::Measured]) -> String {
     text
 }
 
-/// What disks cost Linux, and its kernel alone.
-pub(super) fn of_blk(linux: &[(&str, blk::Cost)]) -> String {
-    let [program, kernel] = ["Linux+fio", "its kernel"];
-    let mut text = format!("{:<40}{program:>13}{kernel:>13}\n", "blk, on virtio-mmio");
-    for (name, cost) in linux {
-        let [all, kernel] = [cost.instructions, cost.kernel].map(|count| number(count.round()));
-        _ = writeln!(text, "{name:<40}{all:>13}{kernel:>13} instr");
+/// What disks cost, and what they cost Linux with its program and its kernel alone.
+pub(super) fn of_blk(rows: &[blk::Measured]) -> String {
+    let [program, kernel, part] = ["Linux+fio", "its kernel", "part"];
+    let mut text = format!("{:<95}", head("blk, on virtio-mmio"));
+    _ = writeln!(text, "{program:>13}{kernel:>13}{part:>8}");
+    for blk::Measured { row, linux } in rows {
+        let mut line = format!("{:<95}", line(row));
+        if let Some(linux) = linux {
+            let [all, kernel] = [linux.instructions, linux.kernel].map(|it| number(it.round()));
+            let part = format!("{:.2}", row.value / linux.instructions);
+            _ = write!(line, "{all:>13}{kernel:>13}{part:>8}");
+        }
+        _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Power fails, futures are dropped, and blocks are bad for a while: nothing is lost that was done.
 
-use std::vec::Vec;
+use std::{vec, vec::Vec};
 
 use wakeful_block::{
     Error as DeviceError,
@@ -237,6 +237,62 @@ fn power_fails_while_formatting() {
             }
         }
     }
+}
+
+/// A change is dropped at each of its polls, and then a removal at each of its own: what is found after that stays, also when
+/// something is stored, which repairs.
+#[test]
+fn removals_are_dropped_after_changes() {
+    let mut random = Random::new(5);
+    let disk = Disk::new(512, 5, 1);
+    let mut settings: Settings<_, 512> = run(Settings::format(&disk)).unwrap();
+    let mut model = Model::new();
+    let (mut drops, mut left) = (0, 0);
+    // Some that are moved whenever a page is full.
+    for number in 0..4 {
+        let change = Change { key: vec![number], value: Some(vec![number; 20]) };
+        run(change.apply(&mut settings)).unwrap();
+        change.apply_to(&mut model);
+    }
+    for number in 0..60 {
+        let change = Change::random(&mut random, 6, 200);
+        let before = disk.contents();
+        // First some history, so that items have to be moved.
+        'changes: for polls in (0..).take_while(|_| number >= 40) {
+            for number in 0.. {
+                let disk = Disk::from_bytes(512, before.clone(), number.into());
+                let mut settings: Settings<_, 512> = run(Settings::open(&disk)).unwrap();
+                let mut model = model.clone();
+                if run_for(change.apply(&mut settings), polls).is_some() {
+                    break 'changes;
+                }
+                check(&mut settings, &mut model, Some(&change), || u32::MAX);
+                let keys = model.len() as u32;
+                let Some(key) = model.keys().nth(number as usize % model.len().max(1)) else {
+                    break;
+                };
+                let removal = Change { key: key.clone(), value: None };
+                if run_for(removal.apply(&mut settings), number / keys).is_some() {
+                    break;
+                }
+                drops += 1;
+                check(&mut settings, &mut model, Some(&removal), || u32::MAX);
+                left += usize::from(model.contains_key(&removal.key));
+                for value in [1, 2] {
+                    match run(settings.set("repair", [value; 100])) {
+                        Ok(()) => _ = model.insert(b"repair".to_vec(), [value; 100].to_vec()),
+                        Err(error) => assert_eq!(error, Error::Full),
+                    }
+                    check(&mut settings, &mut model, None, || u32::MAX);
+                }
+            }
+        }
+        if run(change.apply(&mut settings)).is_ok() {
+            change.apply_to(&mut model);
+        }
+    }
+    println!("{drops} drops, {left} keys left");
+    assert!(drops > 8000 && left > 8000);
 }
 
 /// A block that cannot be written for a while: the store says so, and goes on when it can be again.
