@@ -42,6 +42,8 @@ pub struct Device {
     pub resets: u32,
     /// How often each doorbell was rung.
     pub rings: [u32; QUEUES],
+    /// What it does at once when one is rung.
+    pub on_ring: Option<fn(&mut Device)>,
     /// How often it was asked for memory, and whether there is some.
     pub asked: u32,
     pub has_no_memory: bool,
@@ -102,6 +104,7 @@ impl Device {
             agreed: 0,
             resets: 0,
             rings: [0; QUEUES],
+            on_ring: None,
             asked: 0,
             has_no_memory: false,
             has_no_doorbells: false,
@@ -291,6 +294,9 @@ impl Doorbell for Bell {
         let mut device = self.device.borrow_mut();
         assert!(device.is_live(), "a device is told before it works");
         device.rings[usize::from(self.queue)] += 1;
+        if let Some(act) = device.on_ring {
+            act(&mut device);
+        }
     }
 }
 

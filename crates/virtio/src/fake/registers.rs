@@ -116,6 +116,8 @@ impl Transport for Registers {
     }
 
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T> {
+        // Wider registers are read by the half (§4.2.2.2); the library's transports insist on that.
+        assert!(align_of::<T>() <= 4, "a field that is read at once");
         let device = self.device().borrow();
         let bytes = device.config.get(offset..offset + size_of::<T>());
         T::read_from_bytes(bytes.ok_or(Error::ConfigSpaceTooSmall)?)
