@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::expect::Script;
 use crate::network::Network;
 use crate::peer;
-use crate::qemu::Options;
+use crate::qemu::{Disk, Options};
 use crate::service::Service;
 use crate::tree::Tree;
 use crate::workspace::Profile;
@@ -104,6 +104,18 @@ impl Case {
     /// The machine has more: `args` as on QEMU's command line, separated by spaces.
     pub(crate) fn with(mut self, args: &str) -> Self {
         self.options.extra.extend(args.split_ascii_whitespace().map(String::from));
+        self
+    }
+
+    /// The machine has a disk of so many MiB, full of zeros; `device` as on QEMU's command line.
+    pub(crate) fn disk(mut self, mib: u64, device: &'static str) -> Self {
+        self.options.disks.push(Disk { mib, device, read_only: false });
+        self
+    }
+
+    /// One that cannot be written to.
+    pub(crate) fn read_only_disk(mut self, mib: u64, device: &'static str) -> Self {
+        self.options.disks.push(Disk { mib, device, read_only: true });
         self
     }
 

@@ -28,6 +28,7 @@ pub(crate) fn all() -> Vec<Case> {
         scheduler(),
         embassy(),
         devices(),
+        disks(),
         other_machines(),
         trees(),
         strangers(),
@@ -348,9 +349,13 @@ fn devices() -> Vec<Case> {
         card("devices::net_mmio_legacy_u74", LEGACY, legacy).board("qemu10-virt-u74"),
         card("devices::net_mmio_u74", MODERN, modern).board("qemu10-virt-u74"),
         card("devices::net_pci_u74", PCI, pci).board("qemu10-virt-u74"),
-        // The firmware has set up its disk, which nobody here drives.
-        card("devices::net_uboot", PCI, "wakeful: virtio-blk at 1000*: Wakeful has no driver")
-            .board("qemu-virt-uboot"),
+        // The firmware has set up its disk.
+        card(
+            "devices::net_uboot",
+            PCI,
+            "wakeful: virtio-blk at 1000*in blocks of 512 bytes, read-only",
+        )
+        .board("qemu-virt-uboot"),
         card("devices::net_mtu", "-netdev user,id=net", ", MTU 1400")
             .with("-device virtio-net-pci,netdev=net,romfile=,host_mtu=1400"),
         card("devices::mixed", PCI, pci)
@@ -366,6 +371,48 @@ fn devices() -> Vec<Case> {
             .sees("wakeful: PCI device 8086:10d3 at 00:03.0: Wakeful has no driver for it")
             .sees("Error: \"no network card\"")
             .exits(exit::MAIN_ERR),
+    ]
+}
+
+/// Disks, behind the three transports, on QEMU 7.2 and on a newer one, on one hart and on four.
+fn disks() -> Vec<Case> {
+    const MODERN: &str = "-global virtio-mmio.force-legacy=false";
+    const MMIO: &str = "virtio-blk-device";
+    const PCI: &str = "virtio-blk-pci,romfile=";
+    const LARGE_BLOCKS: &str =
+        "virtio-blk-pci,romfile=,logical_block_size=4096,physical_block_size=4096";
+    const U74: &str = "qemu10-virt-u74";
+    let disks = |name, line| testsuite(name, "disks").never("panicked at").sees(line);
+    let passed = |case: Case| case.sees("case disks passed");
+    let legacy = "wakeful: virtio-blk at 10008000 (virtio-mmio, legacy), interrupt 8: \
+                  64 MiB in blocks of 512 bytes\r\n";
+    let modern = "wakeful: virtio-blk at 10008000 (virtio-mmio), interrupt 8: 64 MiB";
+    let pci = "wakeful: virtio-blk at 00:01.0 (virtio-pci), interrupt 33: 64 MiB";
+    vec![
+        passed(disks("disks::mmio_legacy", legacy).disk(64, MMIO)),
+        passed(disks("disks::mmio", modern).disk(64, MMIO).with(MODERN)),
+        passed(disks("disks::pci", pci).disk(64, PCI)),
+        passed(disks("disks::mmio_legacy_4_harts", legacy).disk(64, MMIO).smp(4)),
+        passed(disks("disks::pci_4_harts", pci).disk(64, PCI).smp(4)),
+        passed(disks("disks::mmio_legacy_u74", legacy).board(U74).disk(64, MMIO)),
+        passed(disks("disks::pci_u74", pci).board(U74).disk(64, PCI)),
+        passed(
+            disks("disks::blocks_of_4096", "64 MiB in blocks of 4096 bytes").disk(64, LARGE_BLOCKS),
+        ),
+        // One is too many. Those of PCI come last, and share an interrupt with the card.
+        passed(
+            disks("disks::several", "wakeful: virtio-blk at 1000*: 18 MiB")
+                .with("-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=")
+                .disk(16, PCI)
+                .read_only_disk(17, PCI)
+                .disk(18, MMIO)
+                .disk(19, PCI)
+                .disk(20, PCI)
+                .sees("17 MiB in blocks of 512 bytes, read-only")
+                .sees("is not used: only the first 4 such devices are used")
+                .sees("disk 2 is read-only"),
+        ),
+        testsuite("disks::none", "disks").sees("Error: \"no disk\"").exits(exit::MAIN_ERR),
     ]
 }
 

@@ -39,9 +39,22 @@ pub(crate) struct Options {
     #[arg(skip)]
     pub(crate) network: Option<Network>,
 
+    /// Disks, which are empty at first.
+    #[arg(skip)]
+    pub(crate) disks: Vec<Disk>,
+
     /// More arguments for QEMU, after `--`
     #[arg(last = true, value_name = "QEMU ARGS")]
     pub(crate) extra: Vec<String>,
+}
+
+/// A disk of a machine: a file in its folder, of zeros that take no room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Disk {
+    pub(crate) mib: u64,
+    /// As on QEMU's command line, with properties.
+    pub(crate) device: &'static str,
+    pub(crate) read_only: bool,
 }
 
 /// A complete command line.
@@ -96,6 +109,9 @@ impl CommandLine {
                 nic.with_context(|| format!("the board {} has no network card", board.name))?;
             line.args.extend(network.qemu_args(nic, disk).into_iter().map(OsString::from));
         }
+        for (number, of) in options.disks.iter().enumerate() {
+            line.args.extend(of.qemu_args(number, disk)?.map(OsString::from));
+        }
         line.args.extend(qemu.args.iter().chain(&options.extra).map(OsString::from));
         Ok(line)
     }
@@ -111,6 +127,23 @@ impl CommandLine {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.environment.iter().map(|(key, value)| (key, value)));
         command
+    }
+}
+
+impl Disk {
+    /// Makes the file of the disk of that number in `folder`. QEMU's arguments for it.
+    fn qemu_args(self, number: usize, folder: &Path) -> Result<[String; 4]> {
+        let file = folder.join(format!("disk{number}"));
+        std::fs::File::create(&file)
+            .and_then(|created| created.set_len(self.mib << 20))
+            .with_context(|| format!("cannot create {}", file.display()))?;
+        let read_only = if self.read_only { "on" } else { "off" };
+        let drive = format!(
+            "if=none,id=disk{number},format=raw,readonly={read_only},file={}",
+            file.display()
+        );
+        let device = format!("{},drive=disk{number}", self.device);
+        Ok(["-drive".into(), drive, "-device".into(), device])
     }
 }
 

@@ -55,7 +55,9 @@ fn networks() -> Vec<Case> {
     let cases = [
         http("net::user_dhcp", user),
         http("net::user_dhcp_4_harts", user).smp(4),
-        http("net::user_static_mmio", user.fixed().nic(mmio)),
+        http("net::user_static_mmio", user.fixed().nic(mmio))
+            .disk(1, "virtio-blk-device")
+            .sees("no driver in this image (add the feature `blk`)"),
         http("net::user_dhcp_pci", user.nic(pci)).smp(4),
         http("net::tap_static", tap),
         http("net::tap_static_mmio", tap.nic(mmio)).smp(4),
