@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::board;
 use crate::client::Client;
+use crate::disk::Disk;
 use crate::expect::Script;
 use crate::network::Network;
 use crate::peer;
@@ -105,6 +106,12 @@ impl Case {
     /// The machine has more: `args` as on QEMU's command line, separated by spaces.
     pub(crate) fn with(mut self, args: &str) -> Self {
         self.options.extra.extend(args.split_ascii_whitespace().map(String::from));
+        self
+    }
+
+    /// The machine has a disk.
+    pub(crate) fn disk(mut self, disk: Disk) -> Self {
+        self.options.disks.push(disk);
         self
     }
 

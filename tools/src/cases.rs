@@ -11,7 +11,9 @@ use anyhow::Result;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
 use crate::case::{Case, Image, exit};
+use crate::disk::Disk;
 use crate::tree::Tree;
+use crate::virtio::Virtio;
 use crate::workspace::Profile;
 
 const HELLO: Image = Image::Package("hello", Profile::Release);
@@ -29,6 +31,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
         scheduler(),
         embassy(),
         devices(),
+        disks(),
         other_machines(),
         trees(),
         strangers(),
@@ -347,9 +350,13 @@ fn devices() -> Vec<Case> {
         card("devices::net_mmio_legacy_u74", LEGACY, legacy).board("qemu10-virt-u74"),
         card("devices::net_mmio_u74", MODERN, modern).board("qemu10-virt-u74"),
         card("devices::net_pci_u74", PCI, pci).board("qemu10-virt-u74"),
-        // The firmware has set up its disk, which nobody here drives.
-        card("devices::net_uboot", PCI, "wakeful: virtio-blk at 1000*: Wakeful has no driver")
-            .board("qemu-virt-uboot"),
+        // The firmware has set up its disk.
+        card(
+            "devices::net_uboot",
+            PCI,
+            "wakeful: virtio-blk at 1000*in blocks of 512 bytes, read-only",
+        )
+        .board("qemu-virt-uboot"),
         card("devices::net_mtu", "-netdev user,id=net", ", MTU 1400")
             .with("-device virtio-net-pci,netdev=net,romfile=,host_mtu=1400"),
         card("devices::mixed", PCI, pci)
@@ -365,6 +372,52 @@ fn devices() -> Vec<Case> {
             .sees("wakeful: PCI device 8086:10d3 at 00:03.0: Wakeful has no driver for it")
             .sees("Error: \"no network card\"")
             .exits(exit::MAIN_ERR),
+    ]
+}
+
+/// Disks, behind the three transports, on QEMU 7.2 and on a newer one, on one hart and on four.
+fn disks() -> Vec<Case> {
+    const U74: &str = "qemu10-virt-u74";
+    const LARGE_BLOCKS: &str = ",logical_block_size=4096,physical_block_size=4096";
+    let disks = |name, line| testsuite(name, "disks").never("panicked at").sees(line);
+    let passed = |case: Case| case.sees("case disks passed");
+    let one = |name, virtio| {
+        let line = match virtio {
+            Virtio::MmioLegacy => {
+                "wakeful: virtio-blk at 10008000 (virtio-mmio, legacy), interrupt 8: \
+                 64 MiB in blocks of 512 bytes\r\n"
+            }
+            Virtio::Mmio => "wakeful: virtio-blk at 10008000 (virtio-mmio), interrupt 8: 64 MiB",
+            Virtio::Pci => "wakeful: virtio-blk at 00:01.0 (virtio-pci), interrupt 33: 64 MiB",
+        };
+        passed(disks(name, line).virtio(virtio).disk(Disk::zeros(64)))
+    };
+    vec![
+        one("disks::mmio_legacy", Virtio::MmioLegacy),
+        one("disks::mmio", Virtio::Mmio),
+        one("disks::pci", Virtio::Pci),
+        one("disks::mmio_legacy_4_harts", Virtio::MmioLegacy).smp(4),
+        one("disks::pci_4_harts", Virtio::Pci).smp(4),
+        one("disks::mmio_legacy_u74", Virtio::MmioLegacy).board(U74),
+        one("disks::pci_u74", Virtio::Pci).board(U74),
+        passed(
+            disks("disks::blocks_of_4096", "64 MiB in blocks of 4096 bytes")
+                .disk(Disk::zeros(64).with(LARGE_BLOCKS)),
+        ),
+        // One is too many. Those of PCI come last, and share an interrupt with the card.
+        passed(
+            disks("disks::several", "wakeful: virtio-blk at 1000*: 18 MiB")
+                .with("-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=")
+                .disk(Disk::zeros(16).on(Virtio::Pci))
+                .disk(Disk::zeros(17).on(Virtio::Pci).read_only())
+                .disk(Disk::zeros(18))
+                .disk(Disk::zeros(19).on(Virtio::Pci))
+                .disk(Disk::zeros(20).on(Virtio::Pci))
+                .sees("17 MiB in blocks of 512 bytes, read-only")
+                .sees("is not used: only the first 4 such devices are used")
+                .sees("disk 2 is read-only"),
+        ),
+        testsuite("disks::none", "disks").sees("Error: \"no disk\"").exits(exit::MAIN_ERR),
     ]
 }
 

@@ -12,31 +12,79 @@ use fatfs::{Dir, FileSystem, FormatVolumeOptions, FsOptions};
 
 use crate::virtio::Virtio;
 
-/// A disk: every byte of a file.
+/// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disk {
-    pub(crate) file: PathBuf,
-    pub(crate) is_read_only: bool,
-    /// Properties of QEMU's device: `,logical_block_size=4096`.
-    pub(crate) properties: String,
+    content: Content,
+    is_read_only: bool,
+    /// As those of the machine if absent.
+    virtio: Option<Virtio>,
+    /// Of QEMU's device: `,logical_block_size=4096`.
+    properties: &'static str,
+}
+
+/// What is on a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    /// Every byte of it is a disk's.
+    File(PathBuf),
+    /// So many MiB of zeros, in a file in the machine's folder, where they take no room.
+    Zeros(u64),
 }
 
 impl Disk {
     pub(crate) fn new(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), is_read_only: false, properties: String::new() }
+        Self::of(Content::File(file.into()))
     }
 
-    /// QEMU's arguments for the disk with this number.
-    pub(crate) fn qemu_args(&self, virtio: Virtio, number: usize) -> [OsString; 4] {
+    /// An empty one of so many MiB.
+    pub(crate) fn zeros(mib: u64) -> Self {
+        Self::of(Content::Zeros(mib))
+    }
+
+    fn of(content: Content) -> Self {
+        Self { content, is_read_only: false, virtio: None, properties: "" }
+    }
+
+    pub(crate) fn read_only(self) -> Self {
+        Self { is_read_only: true, ..self }
+    }
+
+    pub(crate) fn on(self, virtio: Virtio) -> Self {
+        Self { virtio: Some(virtio), ..self }
+    }
+
+    /// With such a property, `,` before it.
+    pub(crate) fn with(self, properties: &'static str) -> Self {
+        Self { properties, ..self }
+    }
+
+    /// QEMU's arguments for the disk with this number, of a machine with that folder.
+    pub(crate) fn qemu_args(
+        &self,
+        virtio: Virtio,
+        number: usize,
+        folder: &Path,
+    ) -> Result<[OsString; 4]> {
+        let file = match &self.content {
+            Content::File(file) => file.clone(),
+            Content::Zeros(mib) => {
+                let file = folder.join(format!("zeros{number}.img"));
+                let created = File::create(&file).and_then(|created| created.set_len(mib << 20));
+                created.with_context(|| format!("cannot create {}", file.display()))?;
+                file
+            }
+        };
         let mut drive = OsString::from(format!("if=none,id=disk{number},format=raw"));
         if self.is_read_only {
             drive.push(",readonly=on");
         }
         drive.push(",file=");
         // QEMU splits at commas, unless they are doubled.
-        drive.push(self.file.to_string_lossy().replace(',', ",,"));
-        let device = format!("{},drive=disk{number}{}", virtio.device("blk"), self.properties);
-        ["-drive".into(), drive, "-device".into(), device.into()]
+        drive.push(file.to_string_lossy().replace(',', ",,"));
+        let device = self.virtio.unwrap_or(virtio).device("blk");
+        let device = format!("{device},drive=disk{number}{}", self.properties);
+        Ok(["-drive".into(), drive, "-device".into(), device.into()])
     }
 }
 
@@ -83,7 +131,8 @@ impl Wanted {
             );
             std::path::absolute(path)?
         };
-        Ok(Disk { is_read_only: *is_read_only, ..Disk::new(file) })
+        let disk = Disk::new(file);
+        Ok(if *is_read_only { disk.read_only() } else { disk })
     }
 }
 
@@ -225,9 +274,11 @@ mod tests {
         fs::write(folder.join(long), b"<p>").unwrap();
         fs::write(folder.join("below/further/data"), vec![7; 300_000]).unwrap();
         let disk = Wanted { path: folder.clone(), is_read_only: true };
-        let disk = disk.disk(&scratch.path().join("image")).unwrap();
-        assert!(disk.is_read_only && fs::metadata(&disk.file).unwrap().len() == SMALLEST);
-        let system = FileSystem::new(File::open(&disk.file).unwrap(), FsOptions::new()).unwrap();
+        let image = scratch.path().join("image");
+        let disk = disk.disk(&image).unwrap();
+        assert_eq!(disk, Disk::new(image.clone()).read_only());
+        assert_eq!(fs::metadata(&image).unwrap().len(), SMALLEST);
+        let system = FileSystem::new(File::open(&image).unwrap(), FsOptions::new()).unwrap();
         let root = system.root_dir();
         let read = |path: &str| {
             let mut bytes = Vec::new();
@@ -251,7 +302,7 @@ mod tests {
         let wanted: Wanted = text.parse().unwrap();
         assert!(wanted.disk(&place).unwrap_err().to_string().contains("not 1000"));
         fs::write(&file, [0; 1024]).unwrap();
-        let args = wanted.disk(&place).unwrap().qemu_args(Virtio::Pci, 1);
+        let args = wanted.disk(&place).unwrap().qemu_args(Virtio::Pci, 1, scratch.path()).unwrap();
         let args = args.map(|arg| arg.into_string().unwrap()).join(" ");
         assert!(
             args.starts_with("-drive if=none,id=disk1,format=raw,readonly=on,file=/"),

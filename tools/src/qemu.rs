@@ -101,7 +101,7 @@ impl CommandLine {
             }
         }
         if let Some(virtio) = options.virtio.or(qemu.virtio) {
-            line.attach(virtio, options, disk);
+            line.attach(virtio, options, disk)?;
         } else if options.network.is_some() || !options.disks.is_empty() {
             bail!("the board {} has no virtio devices", board.name);
         }
@@ -110,16 +110,17 @@ impl CommandLine {
     }
 
     /// Disks and a network.
-    fn attach(&mut self, virtio: Virtio, options: &Options, folder: &Path) {
+    fn attach(&mut self, virtio: Virtio, options: &Options, folder: &Path) -> Result<()> {
         if let Some(global) = virtio.global() {
             self.arg("-global").arg(global);
         }
         for (number, disk) in options.disks.iter().enumerate() {
-            self.args.extend(disk.qemu_args(virtio, number));
+            self.args.extend(disk.qemu_args(virtio, number, folder)?);
         }
         if let Some(network) = options.network {
             self.args.extend(network.qemu_args(virtio, folder).into_iter().map(OsString::from));
         }
+        Ok(())
     }
 
     /// One more argument.

@@ -44,21 +44,30 @@ pub struct Disk<T: Transport, B: Doorbell, M: Buffer> {
 pub(crate) struct Inner<B, M> {
     slots: Slots<B, M>,
     waiting: Queue<M>,
-    /// What the device has done that cannot be. It is stopped then, and is given nothing.
-    fault: Option<Fault>,
-    /// Nobody is going to restart it.
-    is_given_up: bool,
+    condition: Condition,
     /// The device is to interrupt when it returns something.
     is_resting: bool,
     /// The device may not know of all that it was given.
     is_unannounced: bool,
 }
 
+/// What can be expected of the device. Unless it works it is given nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Works,
+    /// It has not begun, or is being reset.
+    Waits,
+    /// It is stopped, as it has done what cannot be.
+    Failed(Fault),
+    /// Nobody is going to restart it.
+    GivenUp,
+}
+
 /// What has become of a turn of the task that serves a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "there may be more to do"]
 pub enum Served {
-    /// There is nothing to do until the device interrupts.
+    /// There is nothing to do until the device interrupts, or [begins](Disk::begin) again.
     Resting,
     /// There may be more, but it is the turn of others.
     More,
@@ -92,8 +101,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         let inner = Inner {
             slots,
             waiting: Queue::new(),
-            fault: Some(Fault::NeedsReset),
-            is_given_up: false,
+            condition: Condition::Waits,
             is_resting: false,
             is_unannounced: false,
         };
@@ -131,7 +139,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         let mut inner = self.inner.lock();
         inner.slots.start(transport);
         begin(transport);
-        (inner.fault, inner.is_given_up) = (None, false);
+        inner.condition = Condition::Works;
         inner.rest();
     }
 
@@ -210,8 +218,10 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     pub fn serve(&self) -> Served {
         for _ in 0..TURN {
             let mut inner = self.inner.lock();
-            if let Some(fault) = inner.fault {
-                return Served::Stopped(fault);
+            match inner.condition {
+                Condition::Works => {}
+                Condition::Waits | Condition::GivenUp => return Served::Resting,
+                Condition::Failed(fault) => return Served::Stopped(fault),
             }
             inner.wake_up();
             match inner.end_next() {
@@ -251,15 +261,18 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     /// What it did that cannot be. It is stopped then, and requests wait until it is [restarted](Self::restart).
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
-        self.inner.lock().fault
+        match self.inner.lock().condition {
+            Condition::Failed(fault) => Some(fault),
+            Condition::Works | Condition::Waits | Condition::GivenUp => None,
+        }
     }
 
     /// The device broke the rules: stops it, once.
     #[cold]
     fn fail(&self, transport: &mut T, fault: Fault) {
         let mut inner = self.inner.lock();
-        if inner.fault.is_none() {
-            inner.fault = Some(fault);
+        if inner.condition == Condition::Works {
+            inner.condition = Condition::Failed(fault);
             drop(inner);
             stop(transport);
         }
@@ -270,22 +283,29 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     ///
     /// # Errors
     ///
-    /// Why it cannot be used. It has a [fault](Self::fault) then, and requests wait. If it does not come out of its
-    /// reset, it keeps their buffers until another restart succeeds.
+    /// Why it cannot be used. It has the [fault](Self::fault) [`Fault::NeedsReset`] then, and requests wait. If it does
+    /// not come out of its reset, it keeps their buffers until another restart succeeds.
     pub fn restart(&self, patience: &mut dyn FnMut() -> bool) -> Result<(), SetupError> {
         let mut transport = self.transport.lock();
-        self.reset(&mut transport, patience)?;
-        let agreed = match offered(&mut **transport) {
-            Ok(offered) if self.agreed & !offered == 0 => agree(&mut **transport, self.agreed),
-            Ok(_) => Err(SetupError::FeaturesRefused),
-            Err(error) => Err(error),
-        };
-        let agreed = agreed.and_then(|()| check_queue(&mut **transport, REQUESTS, SIZE as u16));
-        agreed.inspect_err(|_| stop(&mut **transport))?;
+        let agreed = self.reset(&mut transport, patience).and_then(|()| self.agree(&mut transport));
+        if let Err(error) = agreed {
+            stop(&mut **transport);
+            self.inner.lock().condition = Condition::Failed(Fault::NeedsReset);
+            return Err(error);
+        }
         self.begin_with(&mut transport);
         drop(transport);
         self.begin_others();
         Ok(())
+    }
+
+    /// The same features as before.
+    fn agree(&self, transport: &mut T) -> Result<(), SetupError> {
+        if self.agreed & !offered(transport)? != 0 {
+            return Err(SetupError::FeaturesRefused);
+        }
+        agree(transport, self.agreed)?;
+        check_queue(transport, REQUESTS, SIZE as u16)
     }
 
     /// Stops the device for good: all requests fail, those that wait and those to come with [`Error::Gone`].
@@ -297,7 +317,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
     pub fn give_up(&self, patience: &mut dyn FnMut() -> bool) -> Result<(), SetupError> {
         let mut transport = self.transport.lock();
         let result = self.reset(&mut transport, patience);
-        self.inner.lock().is_given_up = true;
+        self.inner.lock().condition = Condition::GivenUp;
         loop {
             let mut inner = self.inner.lock();
             // SAFETY: this is the lock, and there is no reference to a request.
@@ -315,9 +335,8 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         transport: &mut T,
         patience: &mut dyn FnMut() -> bool,
     ) -> Result<(), SetupError> {
-        self.fail(transport, Fault::NeedsReset);
+        self.inner.lock().condition = Condition::Waits;
         let result = reset(transport, patience);
-        // As it has a fault, it is given nothing new meanwhile.
         while let Some(ended) = self.end_any(result.is_ok()) {
             ended.tell();
         }
@@ -348,7 +367,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
         let mut inner = self.inner.lock();
         // SAFETY: by this function's contract. This is the lock.
         unsafe {
-            if inner.is_given_up {
+            if inner.condition == Condition::GivenUp {
                 node.state().stage = Stage::Done(Err(Error::Gone));
                 return false;
             }
@@ -418,7 +437,7 @@ impl<T: Transport, B: Doorbell, M: Buffer> Disk<T, B, M> {
             let mut inner = self.inner.lock();
             // SAFETY: this is the lock, and there is no reference to a request.
             let ended = unsafe { inner.begin_others(&self.geometry) };
-            if mem::take(&mut inner.is_unannounced) {
+            if inner.condition == Condition::Works && mem::take(&mut inner.is_unannounced) {
                 inner.slots.ring().announce();
             }
             drop(inner);
@@ -499,7 +518,9 @@ impl<B: Doorbell, M: Buffer> Inner<B, M> {
     unsafe fn may_begin(&self, link: Link<M>) -> bool {
         // SAFETY: by this function's contract.
         let is_flush = unsafe { link.state() }.kind == Kind::Flush;
-        self.fault.is_none() && self.slots.has_free() && !(is_flush && self.slots.has_orphans())
+        self.condition == Condition::Works
+            && self.slots.has_free()
+            && !(is_flush && self.slots.has_orphans())
     }
 
     /// Gives the device what waits, as far as that can begin; up to one with which the device has nothing to do, and

@@ -7,18 +7,23 @@
 //! writes where is another matter: without an IOMMU any device reaches all memory.)
 //!
 //! Owns the registers of these devices and the memory that they write to; both for good. Needs
-//! frames, interrupts and the final map; no heap, and no executor: whoever polls a card gives it a
-//! waker.
+//! frames, interrupts and the final map; no executor: whoever polls a card or serves a disk gives it a
+//! waker; and no heap but for buffers of disks.
 //!
-//! Features: `net` ([`net`], the network card), `rng` (virtio-rng feeds [`random_u64`]).
+//! Features: `net` ([`net`], the network card), `blk` ([`blk`], disks), `rng` (virtio-rng feeds [`random_u64`]).
 
 #![no_std]
 #![cfg_attr(
-    not(all(feature = "net", feature = "rng")),
+    not(all(feature = "rng", any(feature = "net", feature = "blk"))),
     expect(dead_code, reason = "what drivers need is there, whichever of them are")
 )]
 
-#[cfg(feature = "net")]
+#[cfg(feature = "blk")]
+extern crate alloc;
+
+#[cfg(feature = "blk")]
+pub mod blk;
+#[cfg(any(feature = "net", feature = "blk"))]
 mod interrupt;
 mod memory;
 #[cfg(feature = "net")]
@@ -35,6 +40,8 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+#[cfg(feature = "blk")]
+use arrayvec::ArrayVec;
 pub use random::random_u64;
 use virtio_drivers::transport::DeviceType;
 use wakeful_hal::{console, machine};
@@ -48,6 +55,9 @@ pub struct Devices {
     /// The first network card.
     #[cfg(feature = "net")]
     pub net: Option<net::Card>,
+    /// The disks, in the order in which they were found: by MMIO, by PCI.
+    #[cfg(feature = "blk")]
+    pub blk: ArrayVec<blk::Disk, { blk::MAX }>,
 }
 
 /// Finds and starts the machine's devices. Once, at boot, on the hart that their interrupts are to
@@ -80,6 +90,7 @@ pub fn start() -> Devices {
 /// Whether this image drives such a device.
 fn has_driver(kind: DeviceType) -> bool {
     (cfg!(feature = "net") && kind == DeviceType::Network)
+        || (cfg!(feature = "blk") && kind == DeviceType::Block)
         || (cfg!(feature = "rng") && kind == DeviceType::EntropySource)
 }
 
@@ -123,6 +134,16 @@ impl Devices {
                 let card = self.net.insert(net::Card::start(device)?);
                 Ok(Started { interrupt, what: What::Net { mac: card.mac(), mtu: card.mtu() } })
             }
+            #[cfg(feature = "blk")]
+            DeviceType::Block => {
+                if self.blk.is_full() {
+                    return Err(Error::TooManyDisks);
+                }
+                let interrupt = device.interrupt;
+                let disk = blk::Disk::start(device, self.blk.len())?;
+                self.blk.push(disk);
+                Ok(Started { interrupt, what: What::Blk(disk.geometry()) })
+            }
             #[cfg(feature = "rng")]
             DeviceType::EntropySource => {
                 Ok(Started { interrupt: None, what: What::Rng { bytes: rng::seed(device)? } })
@@ -142,15 +163,30 @@ struct Started {
 }
 
 enum What {
-    Net { mac: [u8; 6], mtu: usize },
-    Rng { bytes: usize },
+    #[cfg(feature = "net")]
+    Net {
+        mac: [u8; 6],
+        mtu: usize,
+    },
+    #[cfg(feature = "blk")]
+    Blk(&'static blk::Geometry),
+    Rng {
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            #[cfg(feature = "net")]
             Self::Net { mac: [a, b, c, d, e, g], mtu } => {
                 write!(f, "MAC {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}, MTU {mtu}")
+            }
+            #[cfg(feature = "blk")]
+            Self::Blk(geometry) => {
+                let (mib, block) = (geometry.bytes() >> 20, geometry.block_size);
+                let read_only = if geometry.read_only { ", read-only" } else { "" };
+                write!(f, "{mib} MiB in blocks of {block} bytes{read_only}")
             }
             Self::Rng { bytes } => write!(f, "gave {bytes} random bytes"),
         }
@@ -185,10 +221,12 @@ struct Hint(DeviceType);
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            DeviceType::Network => "no driver in this image (add the feature `net`)",
-            DeviceType::EntropySource => "no driver in this image (add the feature `rng`)",
-            _ => "Wakeful has no driver for it",
-        })
+        let feature = match self.0 {
+            DeviceType::Network => "net",
+            DeviceType::Block => "blk",
+            DeviceType::EntropySource => "rng",
+            _ => return f.write_str("Wakeful has no driver for it"),
+        };
+        write!(f, "no driver in this image (add the feature `{feature}`)")
     }
 }

@@ -66,7 +66,10 @@ pub(crate) enum Error {
     Interrupt(irq::Error),
     TooManyInterrupts,
     NoDriver,
+    #[cfg(feature = "net")]
     OnePerImage,
+    #[cfg(feature = "blk")]
+    TooManyDisks,
     Silent,
     Library(virtio_drivers::Error),
 }
@@ -86,7 +89,12 @@ impl fmt::Display for Error {
             Self::Interrupt(error) => error.fmt(f),
             Self::TooManyInterrupts => f.write_str("too many devices interrupt"),
             Self::NoDriver => f.write_str("this image has no driver for it"),
+            #[cfg(feature = "net")]
             Self::OnePerImage => f.write_str("only the first such device is used"),
+            #[cfg(feature = "blk")]
+            Self::TooManyDisks => {
+                write!(f, "only the first {} such devices are used", crate::blk::MAX)
+            }
             Self::Silent => f.write_str("it does not answer"),
             Self::Library(error) => error.fmt(f),
         }

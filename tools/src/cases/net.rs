@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::hello;
 use crate::case::{Case, Image, exit};
 use crate::client::{self, Client, Reaction};
+use crate::disk::Disk;
 use crate::load::Connections::{Fresh, KeptAlive};
 use crate::namespace;
 use crate::network::{MACHINE_IPV6, Network, Protocol};
@@ -56,7 +57,10 @@ fn networks() -> Vec<Case> {
     let cases = [
         http("net::user_dhcp", user),
         http("net::user_dhcp_4_harts", user).smp(4),
-        http("net::user_static_mmio", user.fixed()).virtio(mmio),
+        http("net::user_static_mmio", user.fixed())
+            .virtio(mmio)
+            .disk(Disk::zeros(1))
+            .sees("no driver in this image (add the feature `blk`)"),
         http("net::user_dhcp_pci", user).virtio(pci).smp(4),
         http("net::tap_static", tap),
         http("net::tap_static_mmio", tap).virtio(mmio).smp(4),

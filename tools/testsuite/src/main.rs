@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod bytes;
 mod devices;
+mod disks;
 mod embassy;
 mod faults;
 mod given_up;
@@ -105,6 +106,7 @@ const ASYNC_CASES: &[AsyncCase] = &[
     ("give-up-in-report", || Box::pin(given_up::in_report())),
     ("give-up-in-hook", || Box::pin(given_up::in_hook())),
     ("network-card", || Box::pin(devices::network_card())),
+    ("disks", || Box::pin(disks::all())),
 ];
 
 #[wakeful::main]

@@ -75,21 +75,15 @@ fn who_is_one_too_many_waits_and_is_next() {
 
 #[test]
 fn who_gives_up_waiting_gives_up_the_place() {
-    for dropped in [
-        vec![0],
-        vec![2],
-        vec![5],
-        vec![0, 1, 2],
-        vec![5, 4],
-        vec![3, 0, 5],
-        vec![1, 2, 3, 4, 5, 0],
-    ] {
+    let places: [&[usize]; 7] =
+        [&[3, 0, 5], &[0], &[2], &[5], &[0, 1, 2], &[5, 4], &[1, 2, 3, 4, 5, 0]];
+    for dropped in places.into_iter().take(if cfg!(miri) { 1 } else { 7 }) {
         let pair = Pair::new(drive(ALL, 512));
         let mut first = reads(&pair, IN_FLIGHT);
         let mut waiting: Vec<_> = (100..106)
             .map(|number| Some(Task::begun(pair.disk.read(number, pair.block(0), ..))))
             .collect();
-        for &index in &dropped {
+        for &index in dropped {
             waiting[index] = None;
         }
         let left: Vec<u64> =

@@ -1,11 +1,13 @@
 //! A device that is reset while it works.
 
+use std::cell::Cell;
+
 use virtio_drivers::transport::DeviceStatus;
 
 use super::*;
 use crate::{
     Fault, IN_FLIGHT, SetupError,
-    fake::{ALL, drive, patience},
+    fake::{ALL, FakeDisk, drive, patience},
     geometry::FLUSH,
 };
 
@@ -123,7 +125,7 @@ fn a_device_that_does_not_come_back_is_not_used() {
         assert!(waiting.into_iter().all(|task| error(task.result()) == Error::Gone));
         assert_eq!(error(at_once(pair.disk.read(0, pair.block(0), ..))), Error::Gone);
         assert_eq!(at_once(pair.disk.flush()), Err(Error::Gone));
-        assert!(matches!(pair.disk.serve(), Served::Stopped(_)));
+        assert_eq!(pair.disk.serve(), Served::Resting);
         // Perhaps later.
         let mut device = pair.device.borrow_mut();
         (device.slow, device.offered, device.refused) = (0, ALL, 0);
@@ -150,10 +152,37 @@ fn requests_wait_for_the_disk_to_begin() {
     let (disk, device) = crate::fake::start(drive(ALL, 512));
     let disk = disk.unwrap();
     let flush = Task::begun(disk.flush());
+    assert_eq!((disk.serve(), disk.fault()), (Served::Resting, None));
     assert!(device.borrow_mut().look(0).is_empty());
     disk.begin();
     assert_eq!(device.borrow_mut().look(0).len(), 1);
     crate::fake::end_first(&mut device.borrow_mut());
     assert_eq!(disk.serve(), Served::Resting);
     assert_eq!(flush.result(), Ok(()));
+}
+
+/// When it is woken, the disk is served, as it may be on another hart: in the middle of a restart.
+struct Meanwhile;
+
+thread_local! {
+    static DISK: Cell<Option<&'static FakeDisk>> = const { Cell::new(None) };
+}
+
+impl Wake for Meanwhile {
+    fn wake(self: Arc<Self>) {
+        let disk = DISK.get().unwrap();
+        assert_eq!((disk.serve(), disk.fault()), (Served::Resting, None));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the disk is leaked")]
+fn a_restart_is_no_fault_for_who_serves_meanwhile() {
+    let pair: &'static Pair = Box::leak(Box::new(Pair::new(drive(ALL, 512))));
+    DISK.set(Some(&pair.disk));
+    let waker = Waker::from(Arc::new(Meanwhile));
+    let mut flush = Box::pin(pair.disk.flush());
+    assert!(flush.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    pair.disk.restart(&mut patience()).unwrap();
+    assert_eq!(at_once(flush), Err(Error::Reset));
 }
