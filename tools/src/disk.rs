@@ -1,14 +1,15 @@
 //! Disks of a machine: files of this computer, or folders that are made into one.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
-use fatfs::{Dir, FileSystem, FormatVolumeOptions, FsOptions};
+use anyhow::{Context, Result, ensure};
+use hadris_fat::{FatKind, FatOptions, VolumeLabel};
+use hadris_fs::TreeEntry;
+use hadris_fs::host::{Symlinks, TreeOptions, read_tree};
+use hadris_storage::host::FileDevice;
 
 use crate::virtio::Virtio;
 
@@ -116,17 +117,17 @@ impl Wanted {
     pub(crate) fn disk(&self, place: &Path) -> Result<Disk> {
         let Self { path, is_read_only } = self;
         let file = if path.is_dir() {
-            let tree = measure(path)?;
-            make(path, place, tree)
+            let size = copy(path, place)
                 .with_context(|| format!("cannot make a disk of the folder {}", path.display()))?;
-            let (files, kib, path) = (tree.files, tree.bytes.div_ceil(1024), path.display());
+            let Size { files, bytes, .. } = size;
+            let (kib, path) = (bytes.div_ceil(1024), path.display());
             eprintln!("wakeful: the disk is a copy of {path}, FAT: {files} files, {kib} KiB");
             place.to_owned()
         } else {
-            let length = path.metadata()?.len();
+            let len = path.metadata()?.len();
             ensure!(
-                length > 0 && length.is_multiple_of(512),
-                "{}: a disk has 512, 1024, … bytes, not {length}",
+                len > 0 && len.is_multiple_of(512),
+                "{}: a disk has 512, 1024, … bytes, not {len}",
                 path.display()
             );
             std::path::absolute(path)?
@@ -138,41 +139,24 @@ impl Wanted {
 
 /// How much is in a folder and those in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tree {
+struct Size {
     files: u64,
     folders: u64,
     bytes: u64,
 }
 
-fn measure(folder: &Path) -> Result<Tree> {
-    let mut tree = Tree::default();
-    for entry in entries(folder)? {
-        let metadata = followed(&entry)?;
-        if metadata.is_dir() {
-            let below = measure(&entry.path())?;
-            tree.files += below.files;
-            tree.folders += below.folders + 1;
-            tree.bytes += below.bytes;
-        } else {
-            tree.files += 1;
-            tree.bytes += metadata.len();
-        }
+impl Size {
+    fn of(tree: &TreeEntry<'_>) -> Self {
+        tree.children().fold(Self::default(), |sum, (_, entry)| {
+            let below = Self::of(&entry);
+            let len = entry.node().content().map(|content| content.len());
+            Self {
+                files: sum.files + below.files + u64::from(len.is_some()),
+                folders: sum.folders + below.folders + u64::from(len.is_none()),
+                bytes: sum.bytes + below.bytes + len.unwrap_or(0),
+            }
+        })
     }
-    Ok(tree)
-}
-
-/// Sorted by name, so that the same folder makes the same disk.
-fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
-    let read = || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>();
-    let mut entries = read().with_context(|| format!("cannot read {}", folder.display()))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    Ok(entries)
-}
-
-/// Of what a link leads to: FAT has no links.
-fn followed(entry: &fs::DirEntry) -> Result<fs::Metadata> {
-    let path = entry.path();
-    path.metadata().with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The smallest disk. There is always as much room again as is used.
@@ -181,86 +165,35 @@ const SMALLEST: u64 = 64 << 20;
 /// What a file or a folder takes at most beyond its bytes: a part of a cluster, and its entry.
 const EACH: u64 = 64 << 10;
 
-/// FAT knows no longer files.
-const LONGEST: u64 = u32::MAX as u64;
-
-/// Formats a file and copies the folder into it.
-fn make(folder: &Path, image: &Path, tree: Tree) -> Result<()> {
-    let used = tree.bytes + (tree.files + tree.folders) * EACH;
-    let size = (2 * used).max(SMALLEST).next_multiple_of(1 << 20);
+/// Formats an image and copies the folder into it. What links lead to is copied: FAT has none.
+fn copy(folder: &Path, image: &Path) -> Result<Size> {
+    let options = TreeOptions::new().with_symlinks(Symlinks::Follow);
+    let (tree, _) = read_tree(folder, &options)?;
+    let size = Size::of(&tree.root());
+    let used = size.bytes + (size.files + size.folders) * EACH;
+    let len = (2 * used).max(SMALLEST).next_multiple_of(1 << 20);
     let create = || {
         let file =
             File::options().read(true).write(true).create(true).truncate(true).open(image)?;
-        file.set_len(size)?;
-        fatfs::format_volume(&file, FormatVolumeOptions::new().volume_label(*b"WAKEFUL    "))?;
-        FileSystem::new(file, FsOptions::new())
+        file.set_len(len)?;
+        FileDevice::new(file)
     };
-    let system = create().with_context(|| format!("cannot format {}", image.display()))?;
-    copy(folder, &system.root_dir())?;
-    Ok(system.unmount()?)
-}
-
-fn copy(folder: &Path, to: &Dir<'_, File>) -> Result<()> {
-    for entry in entries(folder)? {
-        let (path, metadata) = (entry.path(), followed(&entry)?);
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            bail!("{}: FAT's names are Unicode", path.display())
-        };
-        let what = || format!("cannot copy {}", path.display());
-        if metadata.is_dir() {
-            copy(&path, &to.create_dir(name).with_context(what)?)?;
-            continue;
-        }
-        ensure!(metadata.len() <= LONGEST, "{}: FAT's files have less than 4 GiB", path.display());
-        let mut from = File::open(&path).with_context(what)?;
-        let mut file = to.create_file(name).with_context(what)?;
-        io::copy(&mut from, &mut file).with_context(what)?;
-        if let Some(modified) = metadata.modified().ok().and_then(moment) {
-            #[expect(deprecated, reason = "what replaces it is one clock for all files")]
-            file.set_modified(modified);
-        }
-    }
-    Ok(())
-}
-
-/// In UTC, as the machine knows no other time zone.
-fn moment(time: SystemTime) -> Option<fatfs::DateTime> {
-    let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let (year, month, day) = date(seconds / 86_400);
-    let date = fatfs::Date { year: u16::try_from(year).ok()?, month, day };
-    let [hour, min, sec] =
-        [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60].map(|it| it as u16);
-    (1980..=2107)
-        .contains(&year)
-        .then_some(fatfs::DateTime { date, time: fatfs::Time { hour, min, sec, millis: 0 } })
-}
-
-/// Year, month and day of a day after 1970.
-fn date(mut days: u64) -> (u64, u16, u16) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while let length = if is_leap(year) { 366 } else { 365 }
-        && days >= length
-    {
-        (days, year) = (days - length, year + 1);
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        (days, month) = (days - length, month + 1);
-    }
-    (year, month, days as u16 + 1)
+    let device = create().with_context(|| format!("cannot create {}", image.display()))?;
+    // The others have room for a few hundred long names in the first folder, and no more.
+    let options = FatOptions::new().with_kind(FatKind::Fat32).with_size(len);
+    let options = options.with_label(VolumeLabel::new("WAKEFUL")?);
+    // What FAT cannot store, such as owners, is not missed.
+    let _ = hadris_fat::sync::write(device, &tree, &options)?;
+    Ok(size)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::fs;
+
+    use hadris_fat::sync::FatFs;
+    use hadris_fs::MountOptions;
+    use hadris_fs::sync::Volume;
 
     use super::*;
     use crate::scratch::Scratch;
@@ -273,23 +206,18 @@ mod tests {
         fs::create_dir_all(folder.join("below/further")).unwrap();
         fs::write(folder.join(long), b"<p>").unwrap();
         fs::write(folder.join("below/further/data"), vec![7; 300_000]).unwrap();
-        let disk = Wanted { path: folder.clone(), is_read_only: true };
         let image = scratch.path().join("image");
-        let disk = disk.disk(&image).unwrap();
+        let disk = Wanted { path: folder.clone(), is_read_only: true }.disk(&image).unwrap();
         assert_eq!(disk, Disk::new(image.clone()).read_only());
         assert_eq!(fs::metadata(&image).unwrap().len(), SMALLEST);
-        let system = FileSystem::new(File::open(&image).unwrap(), FsOptions::new()).unwrap();
-        let root = system.root_dir();
-        let read = |path: &str| {
-            let mut bytes = Vec::new();
-            root.open_file(path).unwrap().read_to_end(&mut bytes).unwrap();
-            bytes
-        };
-        assert_eq!(read(long), b"<p>");
-        assert_eq!(read("below/further/data"), vec![7; 300_000]);
-        let entry = root.iter().map(|it| it.unwrap()).find(|it| it.file_name() == long).unwrap();
+        let device = FileDevice::open(&image).unwrap();
+        let volume = Volume::new(FatFs::mount(device, MountOptions::new()).unwrap());
+        assert_eq!(volume.read(long).unwrap(), b"<p>");
+        assert_eq!(volume.read("below/further/data").unwrap(), vec![7; 300_000]);
         let written = fs::metadata(folder.join(long)).unwrap().modified().unwrap();
-        assert_eq!(entry.modified().date, moment(written).unwrap().date);
+        let written = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let copied = volume.metadata(long).unwrap().modified().unwrap().unix_seconds();
+        assert!(written.abs_diff(copied as u64) <= 2, "{written} {copied}");
     }
 
     #[test]
@@ -310,16 +238,5 @@ mod tests {
         );
         assert!(args.ends_with("/a,,b.img -device virtio-blk-pci,drive=disk1"), "{args}");
         assert!(!place.exists());
-    }
-
-    #[test]
-    fn days_have_dates() {
-        assert_eq!(date(0), (1970, 1, 1));
-        assert_eq!(date(58), (1970, 2, 28));
-        assert_eq!(date(59), (1970, 3, 1));
-        assert_eq!(date(11_016), (2000, 2, 29));
-        assert_eq!(date(20_778), (2026, 11, 21));
-        assert_eq!(date(47_540), (2100, 2, 28));
-        assert_eq!(date(47_541), (2100, 3, 1));
     }
 }
