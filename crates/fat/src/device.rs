@@ -1,0 +1,388 @@
+//! Between the driver, which polls a device with buffers of its own, and a [`BlockDevice`], which has futures.
+//!
+//! The driver's call is polled until it wants something of the device. Then it has left its wish on the [`Desk`], with what is to
+//! be written in the desk's buffer, and is pending; [`Exchange::run`], which polls it, does that, awaiting the
+//! device's own future, and polls the driver's call again. So no future is boxed and none refers to itself, all are `Send`
+//! if the device's are, and nobody but the driver's call touches the driver's buffers.
+//!
+//! Here is also decided what must be durable before what: [`Order`].
+
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    future::poll_fn,
+    ops::Range,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use hadris_fat_raw::io::BlockBuf;
+use hadris_io::{Error, ErrorKind, ErrorType};
+use hadris_storage::{BlockIndex, BlockSize, async_};
+use spin::Mutex;
+use wakeful_block::{BlockDevice, Error as DeviceError, Geometry};
+
+/// The largest block that the driver can keep.
+const MAX_BLOCK_SIZE: u32 = 4096;
+
+/// One block, for who reads and writes bytes beside the driver.
+pub(crate) type Block = BlockBuf<[u8; MAX_BLOCK_SIZE as usize]>;
+
+/// What a write waits for, so that a loss of power leaves at most what [`repair`](crate::repair) can mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// All writes before it are durable. For what changes directories, and shortens files.
+    Each,
+    /// Writes of the other kind are, where one kind is the allocation table and the other is the rest; and
+    /// those of other blocks of the table. For the contents of files.
+    Kinds,
+}
+
+/// Where the driver's wishes are left and fulfilled. Whoever uses the driver has the volume's lock, so nobody ever
+/// waits for the spin lock.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    desk: Mutex<Desk>,
+    block_size: usize,
+    /// The most bytes in a request.
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Desk {
+    wish: Option<Wish>,
+    result: Option<Result<(), DeviceError>>,
+    /// What is written, or was read.
+    buffer: Vec<u8>,
+    order: Order,
+    /// The allocation tables, in bytes.
+    tables: Range<u64>,
+    /// The last write since the last flush.
+    last: Option<Written>,
+    /// There were writes since the last flush.
+    is_unflushed: bool,
+    /// The future of a write was dropped: it may still happen.
+    is_stray: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Wish {
+    Read { block: u64, len: usize },
+    Write { block: u64, len: usize, is_first: bool },
+    Flush,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    block: u64,
+    is_table: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(geometry: Geometry, limit: usize) -> Self {
+        let block_size = geometry.block_size as usize;
+        let desk = Desk {
+            wish: None,
+            result: None,
+            buffer: Vec::new(),
+            order: Order::Each,
+            tables: 0..0,
+            last: None,
+            // Whoever wrote before us may not have flushed.
+            is_unflushed: true,
+            is_stray: false,
+        };
+        let limit = (limit / block_size).max(1) * block_size;
+        Self { desk: Mutex::new(desk), block_size, limit }
+    }
+
+    /// What writes from now on wait for.
+    pub(crate) fn set_order(&self, order: Order) {
+        self.desk.lock().order = order;
+    }
+
+    /// Where the allocation tables are, in bytes.
+    pub(crate) fn set_tables(&self, tables: Range<u64>) {
+        self.desk.lock().tables = tables;
+    }
+
+    /// Waits until no dropped write can happen any more. Comes before all else that is asked of the device, as what
+    /// is read decides what is written.
+    ///
+    /// # Cancellation
+    ///
+    /// The next one does it.
+    pub(crate) async fn settle<D: BlockDevice>(&self, device: &D) -> Result<(), DeviceError> {
+        if self.desk.lock().is_stray {
+            self.flush(device).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a call of the driver, and does for it what it wants of the device.
+    ///
+    /// # Cancellation
+    ///
+    /// A write under way may happen until [`Exchange::settle`] has returned.
+    pub(crate) async fn run<D: BlockDevice, F: Future>(
+        &self,
+        device: &D,
+        mut call: Pin<&mut F>,
+    ) -> F::Output {
+        loop {
+            let turn = poll_fn(|context| match call.as_mut().poll(context) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if self.desk.lock().wish.is_some() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match turn.await {
+                Some(output) => return output,
+                None => self.fulfil(device).await,
+            }
+        }
+    }
+
+    async fn fulfil<D: BlockDevice>(&self, device: &D) {
+        let Some(wish) = self.desk.lock().wish.take() else {
+            return;
+        };
+        let result = match wish {
+            Wish::Read { block, len } => {
+                let mut loan = self.lend();
+                device.read(block, &mut loan.buffer[..len]).await
+            }
+            Wish::Write { block, len, is_first } => self.write(device, block, len, is_first).await,
+            Wish::Flush => self.flush(device).await,
+        };
+        self.desk.lock().result = Some(result);
+    }
+
+    async fn write<D: BlockDevice>(
+        &self,
+        device: &D,
+        block: u64,
+        len: usize,
+        is_first: bool,
+    ) -> Result<(), DeviceError> {
+        let written = Written { block, is_table: self.is_table(block, len) };
+        let must_flush = {
+            let desk = self.desk.lock();
+            desk.is_unflushed && is_first && desk.must_flush(written)
+        };
+        if must_flush {
+            self.flush(device).await?;
+        }
+        {
+            let mut desk = self.desk.lock();
+            desk.last = Some(written);
+            desk.is_unflushed = true;
+            desk.is_stray = true;
+        }
+        let loan = self.lend();
+        let result = device.write(block, &loan.buffer[..len]).await;
+        self.desk.lock().is_stray = false;
+        result
+    }
+
+    async fn flush<D: BlockDevice>(&self, device: &D) -> Result<(), DeviceError> {
+        if self.desk.lock().is_unflushed {
+            device.flush().await?;
+            let mut desk = self.desk.lock();
+            desk.last = None;
+            desk.is_unflushed = false;
+            desk.is_stray = false;
+        }
+        Ok(())
+    }
+
+    /// Takes the buffer for as long as the device has it.
+    fn lend(&self) -> Loan<'_> {
+        Loan { buffer: core::mem::take(&mut self.desk.lock().buffer), exchange: self }
+    }
+
+    fn is_table(&self, block: u64, len: usize) -> bool {
+        let start = block.saturating_mul(self.block_size as u64);
+        let tables = &self.desk.lock().tables;
+        start < tables.end && tables.start < start.saturating_add(len as u64)
+    }
+}
+
+impl Desk {
+    fn must_flush(&self, next: Written) -> bool {
+        match self.order {
+            Order::Each => true,
+            Order::Kinds => self.last.is_some_and(|last| {
+                last.is_table != next.is_table || next.is_table && last.block != next.block
+            }),
+        }
+    }
+
+    /// Makes room in the buffer.
+    fn reserve(&mut self, len: usize) -> Result<(), DeviceError> {
+        if let Some(more) = len.checked_sub(self.buffer.len()) {
+            self.buffer.try_reserve_exact(more).map_err(|_| DeviceError::OutOfMemory)?;
+            self.buffer.resize(len, 0);
+        }
+        Ok(())
+    }
+}
+
+/// The desk's buffer, which goes back when it is dropped.
+struct Loan<'a> {
+    exchange: &'a Exchange,
+    buffer: Vec<u8>,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.exchange.desk.lock().buffer = core::mem::take(&mut self.buffer);
+    }
+}
+
+/// The device as the driver sees it. It is polled by [`Exchange::run`] alone, and wakes nobody.
+#[derive(Debug, Clone)]
+pub(crate) struct Adapter {
+    exchange: Arc<Exchange>,
+    block_size: BlockSize,
+    geometry: Geometry,
+}
+
+impl Adapter {
+    /// `None` if the blocks are larger than [`MAX_BLOCK_SIZE`].
+    pub(crate) fn new(exchange: Arc<Exchange>, geometry: Geometry) -> Option<Self> {
+        let fits = geometry.block_size <= MAX_BLOCK_SIZE;
+        let block_size = BlockSize::new(geometry.block_size).filter(|_| fits)?;
+        Some(Self { exchange, block_size, geometry })
+    }
+
+    /// Room for one block.
+    pub(crate) fn block(&self) -> Result<Block, crate::Error> {
+        Block::new(self.geometry.block_size as usize).ok_or(crate::Error::Unsupported)
+    }
+
+    /// Goes on with a transfer, in requests that are as long as may be. `fill` puts into the buffer what a
+    /// request needs, `take` takes out what came.
+    fn advance(
+        &self,
+        progress: &mut Progress,
+        first: BlockIndex,
+        len: usize,
+        wish: impl FnOnce(u64, Range<usize>) -> Wish,
+        fill: impl FnOnce(&mut [u8], Range<usize>),
+        take: impl FnOnce(&[u8], Range<usize>),
+    ) -> Poll<Result<(), Error<DeviceError>>> {
+        let mut desk = self.exchange.desk.lock();
+        if progress.is_waiting {
+            match desk.result.take() {
+                None => return Poll::Pending,
+                Some(Err(error)) => return Poll::Ready(Err(refusal(error))),
+                Some(Ok(())) => {
+                    let part = self.part(progress.done, len);
+                    progress.done = part.end;
+                    progress.is_waiting = false;
+                    take(&desk.buffer[..part.len()], part);
+                }
+            }
+        }
+        if progress.done == len {
+            return Poll::Ready(Ok(()));
+        }
+        let part = self.part(progress.done, len);
+        if let Err(error) = desk.reserve(part.len()) {
+            return Poll::Ready(Err(refusal(error)));
+        }
+        fill(&mut desk.buffer[..part.len()], part.clone());
+        desk.wish = Some(wish(first.get() + (part.start / self.exchange.block_size) as u64, part));
+        progress.is_waiting = true;
+        Poll::Pending
+    }
+
+    /// The part of a transfer that comes after `done` bytes.
+    fn part(&self, done: usize, len: usize) -> Range<usize> {
+        done..len.min(done.saturating_add(self.exchange.limit))
+    }
+}
+
+fn refusal(error: DeviceError) -> Error<DeviceError> {
+    let refusal = Error::device(error, "the device");
+    if error == DeviceError::ReadOnly { refusal.with_kind(ErrorKind::ReadOnly) } else { refusal }
+}
+
+/// How far a transfer is.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    done: usize,
+    is_waiting: bool,
+}
+
+impl ErrorType for Adapter {
+    type Error = DeviceError;
+}
+
+impl async_::BlockDevice for Adapter {
+    type State = Progress;
+
+    fn block_size(&self) -> BlockSize {
+        self.block_size
+    }
+
+    fn block_count(&self) -> u64 {
+        self.geometry.blocks
+    }
+
+    fn writable(&self) -> bool {
+        !self.geometry.is_read_only
+    }
+
+    fn poll_read_blocks(
+        &mut self,
+        progress: &mut Progress,
+        _: &mut Context<'_>,
+        first: BlockIndex,
+        into: &mut [u8],
+    ) -> Poll<Result<(), Error<DeviceError>>> {
+        let wish = |block, part: Range<usize>| Wish::Read { block, len: part.len() };
+        let len = into.len();
+        let take = |from: &[u8], part: Range<usize>| into[part].copy_from_slice(from);
+        self.advance(progress, first, len, wish, |_, _| {}, take)
+    }
+
+    fn poll_write_blocks(
+        &mut self,
+        progress: &mut Progress,
+        _: &mut Context<'_>,
+        first: BlockIndex,
+        from: &[u8],
+    ) -> Poll<Result<(), Error<DeviceError>>> {
+        let wish = |block, part: Range<usize>| Wish::Write {
+            block,
+            len: part.len(),
+            is_first: part.start == 0,
+        };
+        let fill = |into: &mut [u8], part: Range<usize>| into.copy_from_slice(&from[part]);
+        self.advance(progress, first, from.len(), wish, fill, |_, _| {})
+    }
+
+    fn poll_flush(
+        &mut self,
+        progress: &mut Progress,
+        _: &mut Context<'_>,
+    ) -> Poll<Result<(), Error<DeviceError>>> {
+        let mut desk = self.exchange.desk.lock();
+        if progress.is_waiting {
+            return match desk.result.take() {
+                None => Poll::Pending,
+                Some(result) => Poll::Ready(result.map_err(refusal)),
+            };
+        }
+        desk.wish = Some(Wish::Flush);
+        progress.is_waiting = true;
+        Poll::Pending
+    }
+
+    /// What the device has begun, [`Exchange::settle`] waits for.
+    fn cancel(&mut self, _: &mut Progress) {
+        let mut desk = self.exchange.desk.lock();
+        desk.wish = None;
+        desk.result = None;
+    }
+}
