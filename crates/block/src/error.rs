@@ -1,0 +1,55 @@
+//! Why something could not be done.
+
+use core::fmt;
+
+use axerrno::{AxError, AxErrorKind};
+
+/// Why something could not be done. Converts into [`AxError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// Blocks that the device does not have.
+    OutOfRange,
+    /// A length that is no whole number of blocks, or a place that is not on the border of one.
+    Misaligned,
+    /// The device cannot be written.
+    ReadOnly,
+    /// The device has tried, and failed: a bad block, or a broken cable.
+    Device,
+    /// The device is not there any more, or was reset. What was not flushed may be lost.
+    Gone,
+    /// There is no memory for it.
+    OutOfMemory,
+    /// This is not done here: what the device cannot do, or a block size that does not fit.
+    Unsupported,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfRange => "there are no such blocks",
+            Self::Misaligned => "this is no whole number of blocks",
+            Self::ReadOnly => "the device is read-only",
+            Self::Device => "the device reports an error",
+            Self::Gone => "the device is gone",
+            Self::OutOfMemory => "out of memory",
+            Self::Unsupported => "this is not supported",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<Error> for AxError {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::OutOfRange => AxErrorKind::OutOfRange,
+            Error::Misaligned => AxErrorKind::InvalidInput,
+            Error::ReadOnly => AxErrorKind::ReadOnlyFilesystem,
+            Error::Device => AxErrorKind::Io,
+            Error::Gone => AxErrorKind::NoSuchDevice,
+            Error::OutOfMemory => AxErrorKind::NoMemory,
+            Error::Unsupported => AxErrorKind::Unsupported,
+        };
+        kind.into()
+    }
+}

@@ -1,0 +1,44 @@
+//! Block devices as values: disks in memory, and parts of disks.
+//!
+//! - [`BlockDevice`]: what a disk can do, how many at once, what is durable when, and what a dropped future leaves
+//!   behind. [`Geometry`] is how large it is.
+//! - [`RamDisk`], a disk in memory. [`Partition`], a range of a device as a device.
+//! - `fake`, with the feature of that name: a disk for tests that loses power.
+//!
+//! Needs an allocator. No globals, no hardware, no tasks: who completes a request wakes whoever waits for it, and that
+//! is the device. What was decided, and against what, is in the README of this crate.
+//!
+//! ```
+//! # wakeful_block::fake::run(async {
+//! use wakeful_block::{BlockDevice, Error, Partition, RamDisk};
+//!
+//! let disk = RamDisk::new(512, 100)?;
+//! let (left, right) = (Partition::new(&disk, 0, 50)?, Partition::new(&disk, 50, 50)?);
+//! left.write(49, &[1; 512]).await?;
+//! right.write(0, &[2; 512]).await?;
+//! disk.flush().await?;
+//!
+//! let mut both = [0; 1024];
+//! disk.read(49, &mut both).await?;
+//! assert_eq!((both[0], both[512]), (1, 2));
+//! # Ok::<(), Error>(())
+//! # }).unwrap();
+//! ```
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+mod device;
+mod error;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod geometry;
+mod partition;
+mod ram;
+
+pub use device::BlockDevice;
+pub use error::Error;
+pub use geometry::{Geometry, MAX_BLOCK_SIZE, MIN_BLOCK_SIZE};
+pub use partition::Partition;
+pub use ram::RamDisk;
