@@ -35,7 +35,7 @@ bench: ## measure against the limits, then race against the peers on this comput
 	@$(READY_TO_TEST) { status=0; cargo wakeful bench || status=1; echo; \
 		cargo run --quiet --release --package wakeful-bench --target host-tuple || status=1; exit $$status; }
 
-fuzz: ## feed broken device trees to the parser and broken requests to the web server, a minute each
+fuzz: ## feed broken device trees, partition tables and requests to those who read them, a minute each
 	@$(READY) tools/fuzz.sh
 
 setup: ## install what is missing, for running and for testing

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Feeds the device tree parser, and the web server's side without sockets, with whatever libFuzzer can think
-# of: each for a minute, or for the seconds given.
+# Feeds the device tree parser, partition tables, and the web server's side without sockets, with whatever libFuzzer
+# can think of: each for a minute, or for the seconds given.
 set -eu
 cd "$(dirname "$0")/../crates"
 
@@ -27,5 +27,6 @@ fuzz() {
     )
 }
 
+fuzz block tables
 fuzz devicetree parse tests/data
 fuzz web converse tests/requests ../../tools/requests

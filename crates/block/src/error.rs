@@ -21,6 +21,14 @@ pub enum Error {
     OutOfMemory,
     /// This is not done here: what the device cannot do, or a block size that does not fit.
     Unsupported,
+    /// The disk says that it has a partition table (GPT), and neither it nor its backup is whole.
+    TableDamaged,
+    /// The partition table has a partition that is not on the disk, or not where partitions may be.
+    TableOutOfRange,
+    /// The logical partitions of the table go in circles.
+    TableLoop,
+    /// The partition table is larger than [`MAX_ENTRIES`](crate::table::MAX_ENTRIES) and its like.
+    TableTooLarge,
 }
 
 impl fmt::Display for Error {
@@ -33,6 +41,10 @@ impl fmt::Display for Error {
             Self::Gone => "the device is gone",
             Self::OutOfMemory => "out of memory",
             Self::Unsupported => "this is not supported",
+            Self::TableDamaged => "the partition table is damaged, and so is its backup",
+            Self::TableOutOfRange => "the partition table has a partition that is not on the disk",
+            Self::TableLoop => "the partition table goes in circles",
+            Self::TableTooLarge => "the partition table is too large",
         })
     }
 }
@@ -49,6 +61,10 @@ impl From<Error> for AxError {
             Error::Gone => AxErrorKind::NoSuchDevice,
             Error::OutOfMemory => AxErrorKind::NoMemory,
             Error::Unsupported => AxErrorKind::Unsupported,
+            Error::TableDamaged
+            | Error::TableOutOfRange
+            | Error::TableLoop
+            | Error::TableTooLarge => AxErrorKind::InvalidData,
         };
         kind.into()
     }

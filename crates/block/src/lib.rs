@@ -3,6 +3,7 @@
 //! - [`BlockDevice`]: what a disk can do, how many at once, what is durable when, and what a dropped future leaves
 //!   behind. [`Geometry`] is how large it is.
 //! - [`RamDisk`], a disk in memory. [`Partition`], a range of a device as a device.
+//! - [`table`]: where the partitions of a disk are.
 //! - `fake`, with the feature of that name: a disk for tests that loses power.
 //!
 //! Needs an allocator. No globals, no hardware, no tasks: who completes a request wakes whoever waits for it, and that
@@ -36,9 +37,18 @@ pub mod fake;
 mod geometry;
 mod partition;
 mod ram;
+pub mod table;
 
 pub use device::BlockDevice;
 pub use error::Error;
 pub use geometry::{Geometry, MAX_BLOCK_SIZE, MIN_BLOCK_SIZE};
 pub use partition::Partition;
 pub use ram::RamDisk;
+
+/// Memory of zeros, if there is any.
+fn zeros(len: usize) -> Result<alloc::vec::Vec<u8>, Error> {
+    let mut bytes = alloc::vec::Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Error::OutOfMemory)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}

@@ -25,10 +25,7 @@ impl RamDisk {
     pub fn new(block_size: u32, blocks: u64) -> Result<Self, Error> {
         let geometry = Geometry::new(block_size, blocks).ok_or(Error::Unsupported)?;
         let len = usize::try_from(geometry.bytes()).map_err(|_| Error::OutOfMemory)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| Error::OutOfMemory)?;
-        bytes.resize(len, 0);
-        Ok(Self { geometry, bytes: Mutex::new(bytes) })
+        Ok(Self { geometry, bytes: Mutex::new(crate::zeros(len)?) })
     }
 
     /// A disk that is these bytes, such as an image that is part of the program.
