@@ -3,6 +3,8 @@
 use core::fmt;
 
 use axerrno::{AxError, AxErrorKind};
+use embedded_io_async::ErrorKind;
+use embedded_storage_async::nor_flash::{NorFlashError, NorFlashErrorKind};
 
 /// Why something could not be done. Converts into [`AxError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Error {
     OutOfMemory,
     /// This is not done here: what the device cannot do, or a block size that does not fit.
     Unsupported,
+    /// The device has no more room: its end is reached.
+    Full,
     /// The disk says that it has a partition table (GPT), and neither it nor its backup is whole.
     TableDamaged,
     /// The partition table has a partition that is not on the disk, or not where partitions may be.
@@ -41,6 +45,7 @@ impl fmt::Display for Error {
             Self::Gone => "the device is gone",
             Self::OutOfMemory => "out of memory",
             Self::Unsupported => "this is not supported",
+            Self::Full => "the end of the device is reached",
             Self::TableDamaged => "the partition table is damaged, and so is its backup",
             Self::TableOutOfRange => "the partition table has a partition that is not on the disk",
             Self::TableLoop => "the partition table goes in circles",
@@ -61,11 +66,48 @@ impl From<Error> for AxError {
             Error::Gone => AxErrorKind::NoSuchDevice,
             Error::OutOfMemory => AxErrorKind::NoMemory,
             Error::Unsupported => AxErrorKind::Unsupported,
+            Error::Full => AxErrorKind::StorageFull,
             Error::TableDamaged
             | Error::TableOutOfRange
             | Error::TableLoop
             | Error::TableTooLarge => AxErrorKind::InvalidData,
         };
         kind.into()
+    }
+}
+
+impl embedded_io_async::Error for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange | Self::Misaligned => ErrorKind::InvalidInput,
+            Self::ReadOnly => ErrorKind::PermissionDenied,
+            Self::Device => ErrorKind::Other,
+            Self::Gone => ErrorKind::NotFound,
+            Self::OutOfMemory => ErrorKind::OutOfMemory,
+            Self::Unsupported => ErrorKind::Unsupported,
+            Self::Full => ErrorKind::WriteZero,
+            Self::TableDamaged | Self::TableOutOfRange | Self::TableLoop | Self::TableTooLarge => {
+                ErrorKind::InvalidData
+            }
+        }
+    }
+}
+
+impl NorFlashError for Error {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self {
+            Self::OutOfRange => NorFlashErrorKind::OutOfBounds,
+            Self::Misaligned => NorFlashErrorKind::NotAligned,
+            Self::ReadOnly
+            | Self::Device
+            | Self::Gone
+            | Self::OutOfMemory
+            | Self::Unsupported
+            | Self::Full
+            | Self::TableDamaged
+            | Self::TableOutOfRange
+            | Self::TableLoop
+            | Self::TableTooLarge => NorFlashErrorKind::Other,
+        }
     }
 }

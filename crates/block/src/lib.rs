@@ -4,6 +4,7 @@
 //!   behind. [`Geometry`] is how large it is.
 //! - [`RamDisk`], a disk in memory. [`Partition`], a range of a device as a device.
 //! - [`table`]: where the partitions of a disk are.
+//! - [`Stream`], a device as a stream of bytes; [`Flash`], a device as flash memory: for crates that read and write those.
 //! - `fake`, with the feature of that name: a disk for tests that loses power.
 //!
 //! Needs an allocator. No globals, no hardware, no tasks: who completes a request wakes whoever waits for it, and that
@@ -34,16 +35,20 @@ mod device;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod flash;
 mod geometry;
 mod partition;
 mod ram;
+mod stream;
 pub mod table;
 
 pub use device::BlockDevice;
 pub use error::Error;
+pub use flash::Flash;
 pub use geometry::{Geometry, MAX_BLOCK_SIZE, MIN_BLOCK_SIZE};
 pub use partition::Partition;
 pub use ram::RamDisk;
+pub use stream::Stream;
 
 /// Memory of zeros, if there is any.
 fn zeros(len: usize) -> Result<alloc::vec::Vec<u8>, Error> {

@@ -11,7 +11,7 @@ use std::{
 use crc::{CRC_32_ISO_HDLC, Crc};
 use wakeful_block::{
     BlockDevice, Error, Geometry,
-    fake::{Random, run},
+    fake::run,
     table::{Table, partitions},
 };
 
@@ -98,51 +98,6 @@ impl Sparse {
             if self.blocks.contains_key(&number) {
                 self.put(start, &header);
             }
-        }
-    }
-
-    /// Breaks it, a little.
-    pub(crate) fn mutate(&mut self, random: &mut Random) {
-        let size = u64::from(self.geometry.block_size);
-        for _ in 0..=random.below(6) {
-            let known: Vec<u64> = self.blocks.keys().copied().collect();
-            let Some(block) = known.get(random.below(known.len() as u64) as usize).copied() else {
-                return;
-            };
-            // Mostly where something stands: in the table of the first sector, in the header, in the first entries.
-            let within = match (block, random.below(4)) {
-                (_, 0) => random.below(size),
-                (0, _) => 446 + random.below(66),
-                (_, _) => random.below(150),
-            };
-            let at = block * size + within.min(size - 8);
-            let number = match random.below(8) {
-                0 => 0,
-                1 => random.below(16),
-                2 => random.below(self.geometry.blocks * 2 + 1),
-                3 => u64::MAX - random.below(3),
-                4 => 1 << random.below(64),
-                5 => self.geometry.blocks.wrapping_sub(random.below(3)),
-                _ => random.number(),
-            };
-            match random.below(8) {
-                0..3 => self.put(at, &number.to_le_bytes()[..1]),
-                3 => self.put(at / 4 * 4, &number.to_le_bytes()[..4]),
-                4 => self.put(at / 8 * 8, &number.to_le_bytes()),
-                5 => {
-                    let other = random.below(self.geometry.blocks);
-                    let bytes = self.blocks[&block].clone();
-                    self.blocks.insert(other, bytes);
-                }
-                6 => _ = self.bad.insert(block),
-                _ => {
-                    let blocks = random.below(self.geometry.blocks * 2 + 2);
-                    self.geometry = Geometry::new(self.geometry.block_size, blocks).unwrap();
-                }
-            }
-        }
-        if random.below(2) == 0 {
-            self.seal();
         }
     }
 }
