@@ -26,6 +26,8 @@ pub(crate) const DISKS: [&str; 8] = [
     include_str!("../data/fat32-mkfs-mbr.disk"),
 ];
 
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
 /// A disk of which only blocks that are not zeros take memory.
 #[derive(Clone)]
 pub(crate) struct Sparse {
@@ -68,9 +70,16 @@ impl Sparse {
 
     pub(crate) fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
         let size = u64::from(self.geometry.block_size);
-        let byte =
-            |at: u64| self.blocks.get(&(at / size)).map_or(0, |block| block[(at % size) as usize]);
-        (at..at + len as u64).map(byte).collect()
+        let mut bytes = Vec::new();
+        for number in at / size..(at + len as u64).div_ceil(size) {
+            match self.blocks.get(&number) {
+                Some(block) => bytes.extend(block),
+                None => bytes.resize(bytes.len() + size as usize, 0),
+            }
+        }
+        bytes.drain(..(at % size) as usize);
+        bytes.truncate(len);
+        bytes
     }
 
     pub(crate) fn block_at(&self, number: u64) -> u64 {
@@ -79,7 +88,6 @@ impl Sparse {
 
     /// Makes the checksums of a GPT right, of what is there to have some.
     pub(crate) fn seal(&mut self) {
-        let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
         for number in [1, self.geometry.blocks.saturating_sub(1)] {
             let start = self.block_at(number);
             let mut header = self.bytes(start, self.geometry.block_size as usize);
@@ -87,13 +95,13 @@ impl Sparse {
             let entries = u64::from_le_bytes(header[72..80].try_into().unwrap());
             let len = u64::from(word(80)) * u64::from(word(84));
             if len <= 1 << 17 && entries < self.geometry.blocks {
-                let entries = crc.checksum(&self.bytes(self.block_at(entries), len as usize));
+                let entries = CRC.checksum(&self.bytes(self.block_at(entries), len as usize));
                 header[88..92].copy_from_slice(&entries.to_le_bytes());
             }
             let size = (u32::from_le_bytes(header[12..16].try_into().unwrap()) as usize)
                 .clamp(92, header.len());
             header[16..20].fill(0);
-            let sum = crc.checksum(&header[..size]);
+            let sum = CRC.checksum(&header[..size]);
             header[16..20].copy_from_slice(&sum.to_le_bytes());
             if self.blocks.contains_key(&number) {
                 self.put(start, &header);
