@@ -131,7 +131,7 @@ impl From<DeviceError> for Error {
         match error {
             DeviceError::ReadOnly => Self::ReadOnly,
             DeviceError::Device => Self::Device,
-            DeviceError::Gone => Self::Gone,
+            DeviceError::NoDevice | DeviceError::Gone => Self::Gone,
             DeviceError::OutOfMemory => Self::OutOfMemory,
             DeviceError::Unsupported => Self::Unsupported,
             // Blocks that the volume has and the device has not.

@@ -20,7 +20,7 @@
 //! # Features
 //!
 //! None is on by default, and what is off is not in the image: `allocator`, `talc`,
-//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `blk`, `net`,
+//! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `blk`, `fs`, `ext4`, `net`,
 //! `ipv6`, `dns`, `nal`, `edge`, `http`, `json`, `websocket`.
 //! What each does is said beside it in `Cargo.toml`.
 
@@ -35,6 +35,9 @@ pub use wakeful_blk as blk;
 #[cfg(feature = "embassy")]
 #[doc(inline)]
 pub use wakeful_embassy as embassy;
+#[cfg(feature = "fs")]
+#[doc(inline)]
+pub use wakeful_fs as fs;
 #[doc(inline)]
 pub use wakeful_hal::power::{off, reboot};
 #[cfg(feature = "http")]

@@ -1,0 +1,6 @@
+//! Volumes that are read: against what went into them, damaged, and in pieces.
+
+mod contents;
+mod damage;
+mod image;
+mod tasks;
