@@ -72,6 +72,15 @@ impl Network {
         });
     }
 
+    /// Asks when there is room: many frames may be on their way.
+    async fn ask_in_turn(&mut self) -> Outcome {
+        if !self.card.has_room() {
+            self.room().await?;
+        }
+        self.ask();
+        Ok(())
+    }
+
     /// Waits for a frame, asleep.
     async fn next(&mut self) -> Option<Frame> {
         let frame = poll_fn(|_| {
@@ -191,20 +200,17 @@ pub(crate) async fn network_card() -> Outcome {
 
     // More than there are buffers to send.
     for _ in 0..MANY {
-        if !network.card.has_room() {
-            network.room().await?;
-        }
-        network.ask();
+        network.ask_in_turn().await?;
     }
     network.answer().await?;
     println!("sent {MANY} frames");
 
     // Reset, with frames on their way both ways and in our hands, again and again.
     for round in 0..20 {
-        network.ask();
+        network.ask_in_turn().await?;
         let held = network.next().await.ok_or_else(|| format!("no answer in round {round}"))?;
         for _ in 0..10 {
-            network.ask();
+            network.ask_in_turn().await?;
         }
         let before = network.woken();
         network.card.register(&network.waker);
