@@ -137,6 +137,29 @@ impl Wanted {
     }
 }
 
+/// An empty volume in a file of so many MiB: FAT12, FAT16 or FAT32, as the size is.
+pub(crate) fn format(image: &Path, mib: u64) -> Result<()> {
+    let kind = match mib {
+        ..16 => FatKind::Fat12,
+        16..64 => FatKind::Fat16,
+        _ => FatKind::Fat32,
+    };
+    let mut device = create(image, mib << 20)?;
+    hadris_fat::sync::format(&mut device, &FatOptions::new().with_kind(kind))?;
+    Ok(())
+}
+
+/// A new file of zeros.
+fn create(image: &Path, len: u64) -> Result<FileDevice> {
+    let create = || {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(image)?;
+        file.set_len(len)?;
+        FileDevice::new(file)
+    };
+    create().with_context(|| format!("cannot create {}", image.display()))
+}
+
 /// How much is in a folder and those in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Size {
@@ -172,13 +195,7 @@ fn copy(folder: &Path, image: &Path) -> Result<Size> {
     let size = Size::of(&tree.root());
     let used = size.bytes + (size.files + size.folders) * EACH;
     let len = (2 * used).max(SMALLEST).next_multiple_of(1 << 20);
-    let create = || {
-        let file =
-            File::options().read(true).write(true).create(true).truncate(true).open(image)?;
-        file.set_len(len)?;
-        FileDevice::new(file)
-    };
-    let device = create().with_context(|| format!("cannot create {}", image.display()))?;
+    let device = create(image, len)?;
     // The others have room for a few hundred long names in the first folder, and no more.
     let options = FatOptions::new().with_kind(FatKind::Fat32).with_size(len);
     let options = options.with_label(VolumeLabel::new("WAKEFUL")?);

@@ -83,6 +83,14 @@ impl Machine {
         self.qemu.has_ended()
     }
 
+    /// Cuts its power: QEMU does nothing more, not even what it was about to do.
+    pub(crate) fn cut(&self) -> Result<()> {
+        let mut child = lock(&self.qemu.0);
+        child.kill().context("cannot kill QEMU")?;
+        child.wait().context("cannot wait for QEMU")?;
+        Ok(())
+    }
+
     /// Ends QEMU if it still runs.
     pub(crate) fn end(&self) {
         end(&self.qemu.0);

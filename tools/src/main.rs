@@ -26,6 +26,7 @@ mod machine;
 mod namespace;
 mod network;
 mod peer;
+mod powercut;
 mod profile;
 mod program;
 mod qemu;
@@ -48,6 +49,7 @@ use clap::{Parser, Subcommand};
 
 use crate::console::Console;
 use crate::image::Elf;
+use crate::powercut::CutArgs;
 use crate::profile::ProfileArgs;
 use crate::run::RunArgs;
 use crate::workspace::Profile;
@@ -93,6 +95,8 @@ enum Action {
         #[arg(long, conflicts_with_all = ["update", "http"])]
         blk: bool,
     },
+    /// Cut the power of machines that write files and settings, and see that nothing is lost
+    Powercut(CutArgs),
     /// Show which functions of a web server the instructions of a request are spent in
     Profile(ProfileArgs),
     /// Make the flat image that boot loaders take (U-Boot: booti)
@@ -153,6 +157,7 @@ fn perform(action: Action) -> Result<i32> {
         Action::Bench { http: true, .. } => bench::run_http(),
         Action::Bench { blk: true, .. } => bench::run_blk(),
         Action::Bench { update, .. } => bench::run(update),
+        Action::Powercut(args) => powercut::run(&args),
         Action::Profile(args) => profile::run(&args),
         Action::Image { elf, output } => {
             let flat = with_elf(&elf, |elf| elf.flat())?;

@@ -37,8 +37,11 @@ async fn describe(disk: Disk) -> Result<(), Error> {
     println!("disk {number}: {kib} KiB in blocks of {size} bytes{kind}");
     let table = match table::partitions(&disk).await {
         Ok(table) => table,
-        // What is on it is its owner's business: its bytes can be read all the same.
-        Err(error) => return Ok(println!("  {error}")),
+        Err(error) => {
+            // What is on it is its owner's business: its bytes can be read all the same.
+            println!("  {error}");
+            return Ok(());
+        }
     };
     for partition in table.entries() {
         let table::Entry { index, first, blocks, .. } = partition;
