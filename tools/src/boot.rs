@@ -45,12 +45,13 @@ pub(crate) struct Attempt {
 
 /// Why this computer cannot play the network of the case, or has no such clients.
 pub(crate) fn unavailable(case: &Case) -> Option<String> {
-    let network = case.options.network?;
-    let mut programs: Vec<&str> =
-        case.clients.iter().flat_map(|client| client.needs().iter().copied()).collect();
+    let mut programs = case.needs.to_vec();
+    programs.extend(case.clients.iter().flat_map(|client| client.needs()));
     programs.extend(case.service.map(Service::needs).unwrap_or_default());
-    programs.extend(needs_dnsmasq(network).then_some(namespace::DNSMASQ));
-    let no_tap = || (network.link == Link::Tap).then(namespace::unavailable).flatten();
+    let network = case.options.network;
+    programs.extend(network.is_some_and(needs_dnsmasq).then_some(namespace::DNSMASQ));
+    let is_on_tap = network.is_some_and(|network| network.link == Link::Tap);
+    let no_tap = || is_on_tap.then(namespace::unavailable).flatten();
     program::missing(&programs).or_else(no_tap)
 }
 
@@ -93,6 +94,10 @@ fn attempt_here(case: &Case, elf: &Path) -> Result<Attempt> {
     let board = Board::find(case.board)?;
     let scratch = Scratch::new(case.name)?;
     let _web_server = case.web_server.then(|| serve(&mut case)).transpose()?;
+    if let Some(disks) = case.disks {
+        let made = (disks.make)(scratch.path()).context("cannot make its disks")?;
+        case.options.disks.extend(made);
+    }
     let line = command_line(&case, &board, elf, scratch.path())?;
     let dnsmasq = case.options.network.is_some_and(needs_dnsmasq);
     let _dnsmasq = dnsmasq.then(|| namespace::dnsmasq(scratch.path())).transpose()?;
@@ -103,6 +108,10 @@ fn attempt_here(case: &Case, elf: &Path) -> Result<Attempt> {
     let (console, mut verdict) = watch(&case, elf, &line, scratch.path(), peer)?;
     if let (Err(reason), Some(running)) = (&mut verdict, running) {
         *reason += &format!("\n{}", running.traces(scratch.path()));
+    }
+    if let (Ok(()), Some(disks)) = (&verdict, case.disks) {
+        let look = (disks.check)(scratch.path(), &console);
+        verdict = look.map_err(|error| format!("its disks: {error:#}"));
     }
     if verdict.is_err() {
         scratch.keep(); // The command line names files in it.

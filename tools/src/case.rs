@@ -1,6 +1,9 @@
 //! A test case: what is booted on which machine, what happens on the console, and how it ends.
 
+use std::path::Path;
 use std::time::Duration;
+
+use anyhow::Result;
 
 use crate::board;
 use crate::client::Client;
@@ -32,12 +35,25 @@ pub(crate) struct Case {
     pub(crate) clients: Vec<Client>,
     /// The machine is a client itself, and this computer serves.
     pub(crate) web_server: bool,
+    /// Programs of this computer without which it is left out.
+    pub(crate) needs: &'static [&'static str],
+    /// Makes disks in the machine's folder before it starts, and looks at them when it has ended.
+    pub(crate) disks: Option<Disks>,
     pub(crate) end: End,
     pub(crate) deadline: Duration,
     /// It takes so long that it runs only when it is asked for: `make soak`.
     pub(crate) soak: bool,
     /// It mostly waits, so that it may run while others do.
     pub(crate) beside: bool,
+}
+
+/// What is done about a machine's disks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Disks {
+    /// Is given the machine's folder.
+    pub(crate) make: fn(&Path) -> Result<Vec<Disk>>,
+    /// Likewise, and what was on the console. Nobody looks if the machine has failed.
+    pub(crate) check: fn(&Path, &str) -> Result<()>,
 }
 
 /// What is booted.
@@ -81,6 +97,8 @@ impl Case {
             peer: peer::Settings::default(),
             clients: Vec::new(),
             web_server: false,
+            needs: &[],
+            disks: None,
             end: End::Exit(exit::SUCCESS),
             deadline: Duration::from_secs(60),
             soak: false,
@@ -112,6 +130,12 @@ impl Case {
     /// The machine has a disk.
     pub(crate) fn disk(mut self, disk: Disk) -> Self {
         self.options.disks.push(disk);
+        self
+    }
+
+    /// Its disks are made for it, and looked at. That takes programs.
+    pub(crate) fn disks(mut self, disks: Disks, needs: &'static [&'static str]) -> Self {
+        (self.disks, self.needs) = (Some(disks), needs);
         self
     }
 

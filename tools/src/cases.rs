@@ -6,6 +6,7 @@
 mod ecosystem;
 mod hard;
 mod net;
+mod volumes;
 
 use anyhow::Result;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
         embassy(),
         devices(),
         disks(),
+        volumes::all(),
         other_machines(),
         trees(),
         strangers(),

@@ -13,7 +13,10 @@ use wakeful::{
     println,
 };
 
-use crate::random::{Random, bytes};
+use crate::{
+    random::{Random, bytes},
+    tree,
+};
 
 /// Names, and in how many directories they are.
 const NAMES: u64 = 40;
@@ -47,7 +50,7 @@ pub(crate) async fn run(seed: u64, steps: u64) -> Result<(), String> {
     }
     volume.sync().await.map_err(|error| error.to_string())?;
     println!("the volume is as its model, {} files", model.files.len());
-    Ok(())
+    tree::fat(&volume).await.map_err(|error| error.to_string())
 }
 
 struct Model {

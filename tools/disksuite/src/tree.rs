@@ -24,7 +24,8 @@ pub(crate) async fn run() -> Result<(), String> {
     }
 }
 
-async fn fat(volume: &Volume) -> Result<(), fs::Error> {
+/// What is on a FAT volume.
+pub(crate) async fn fat(volume: &Volume) -> Result<(), fs::Error> {
     println!("volume: {:?}, {:?}", volume.kind(), volume.health());
     let mut folders: Vec<String> = vec![String::new()];
     let mut buffer = vec![0; PIECE];
