@@ -72,11 +72,12 @@ impl Mark {
         &mut self,
         shared: &Shared<D>,
         fs: &mut FatFs<Adapter>,
+        spare: &mut Block,
     ) -> Result<(), Error> {
         if shared.kind != Kind::Fat12 || *self == Self::Set {
             return Ok(());
         }
-        self.change(shared, fs, true).await
+        self.change(shared, fs, spare, true).await
     }
 
     /// Clears it, if it is set. Comes after all else was made durable.
@@ -88,17 +89,19 @@ impl Mark {
         &mut self,
         shared: &Shared<D>,
         fs: &mut FatFs<Adapter>,
+        spare: &mut Block,
     ) -> Result<(), Error> {
         if *self == Self::Clear {
             return Ok(());
         }
-        self.change(shared, fs, false).await
+        self.change(shared, fs, spare, false).await
     }
 
     async fn change<D: BlockDevice>(
         &mut self,
         shared: &Shared<D>,
         fs: &mut FatFs<Adapter>,
+        spare: &mut Block,
         is_set: bool,
     ) -> Result<(), Error> {
         *self = Self::Unknown;
@@ -106,8 +109,8 @@ impl Mark {
         fs.clear_cache();
         shared.exchange.set_order(Order::Each);
         let mut adapter = shared.adapter.clone();
-        let mut block = adapter.block()?;
-        let call = pin!(write(&mut adapter, &mut block, shared.kind, is_set));
+        spare.invalidate();
+        let call = pin!(write(&mut adapter, spare, shared.kind, is_set));
         shared.run(call).await?;
         *self = if is_set { Self::Set } else { Self::Clear };
         Ok(())

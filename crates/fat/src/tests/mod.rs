@@ -1,5 +1,8 @@
 //! Tests of whole volumes, on disks in memory that were formatted by the driver.
 
+mod cut;
+mod damage;
+mod drops;
 mod files;
 mod model;
 mod tree;
