@@ -4,7 +4,10 @@ mod cut;
 mod damage;
 mod drops;
 mod files;
+mod hostile;
+mod measure;
 mod model;
+mod sparse;
 mod tree;
 
 use std::{
