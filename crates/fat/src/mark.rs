@@ -1,7 +1,7 @@
 //! The mark in the boot sector that says: somebody writes here, or did and did not finish.
 //!
 //! FAT16 and FAT32 have such a mark in the second entry of their allocation table, and the driver sets and clears that. FAT12
-//! has none there. For it this one is used, as Linux does: bit 0 of a byte that Windows keeps for the same purpose. Linux sets it
+//! has none there. For it this one is used, as Linux does: bit 0 of a byte that is reserved for Windows NT. Linux sets it
 //! on all kinds, so it is read, and cleared after a check, on all.
 
 use core::pin::pin;
@@ -25,7 +25,7 @@ pub(crate) enum Mark {
     Unknown,
 }
 
-/// Bit 0 of `BS_Reserved1`, "dirty" (Microsoft's FAT specification, 2000, section 3.3, has the byte, and Linux's
+/// Bit 0 of `BS_Reserved1`, "dirty" (Microsoft's FAT specification, 2000, "Boot Sector and BPB", has the byte, and Linux's
 /// `include/uapi/linux/msdos_fs.h` the bit).
 const DIRTY: u8 = 1;
 

@@ -13,7 +13,7 @@
 //! | mark removed | new | | |
 //!
 //! The marks are bits of a byte that says whether a short name is shown in small letters (`DIR_NTRes`, Microsoft's FAT specification,
-//! 2000, section 6, keeps it for Windows NT, which uses bits 0, 1, 3 and 4).
+//! 2000, "FAT Directory Structure", keeps it for Windows NT; bits 3 and 4 are in use). They are gone when all is done.
 
 use alloc::string::String;
 use core::pin::pin;

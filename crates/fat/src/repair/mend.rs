@@ -17,7 +17,7 @@ use crate::{Error, device::Order, replace};
 type Removed = ArrayVec<Entry, MAX_DOUBLES>;
 
 /// Where FSInfo of FAT32 has the number of free clusters, in bytes: `FSI_Free_Count` (Microsoft's FAT specification, 2000,
-/// section 5).
+/// "FAT32 FSInfo Sector Structure").
 const FREE_COUNT: u64 = 488;
 
 /// As many bytes of the allocation table are looked at at once. FAT12 has 6 KiB in all.
