@@ -35,6 +35,8 @@ pub(crate) enum Order {
     /// Writes of the other kind are, where one kind is the allocation table and the other is the rest; and
     /// those of other blocks of the table. For the contents of files.
     Kinds,
+    /// Nothing: the order does not matter.
+    Any,
 }
 
 /// Where the driver's wishes are left and fulfilled. Whoever uses the driver has the volume's lock, so nobody ever
@@ -210,6 +212,7 @@ impl Desk {
     fn must_flush(&self, next: Written) -> bool {
         match self.order {
             Order::Each => true,
+            Order::Any => false,
             Order::Kinds => self.last.is_some_and(|last| {
                 last.is_table != next.is_table || next.is_table && last.block != next.block
             }),

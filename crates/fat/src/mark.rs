@@ -1,7 +1,7 @@
 //! The mark in the boot sector that says: somebody writes here, or did and did not finish.
 //!
 //! FAT16 and FAT32 have such a mark in the second entry of their allocation table, and the driver sets and clears that. FAT12
-//! has none there. For it this one is used, as Linux does: bit 0 of a byte that Windows keeps for the same purpose. Linux sets it
+//! has none there. For it this one is used, as Linux does: bit 0 of a byte that is reserved for Windows NT. Linux sets it
 //! on all kinds, so it is read, and cleared after a check, on all.
 
 use core::pin::pin;
@@ -25,7 +25,7 @@ pub(crate) enum Mark {
     Unknown,
 }
 
-/// Bit 0 of `BS_Reserved1`, "dirty" (Microsoft's FAT specification, 2000, section 3.3, has the byte, and Linux's
+/// Bit 0 of `BS_Reserved1`, "dirty" (Microsoft's FAT specification, 2000, "Boot Sector and BPB", has the byte, and Linux's
 /// `include/uapi/linux/msdos_fs.h` the bit).
 const DIRTY: u8 = 1;
 
@@ -72,11 +72,12 @@ impl Mark {
         &mut self,
         shared: &Shared<D>,
         fs: &mut FatFs<Adapter>,
+        spare: &mut Block,
     ) -> Result<(), Error> {
         if shared.kind != Kind::Fat12 || *self == Self::Set {
             return Ok(());
         }
-        self.change(shared, fs, true).await
+        self.change(shared, fs, spare, true).await
     }
 
     /// Clears it, if it is set. Comes after all else was made durable.
@@ -88,17 +89,19 @@ impl Mark {
         &mut self,
         shared: &Shared<D>,
         fs: &mut FatFs<Adapter>,
+        spare: &mut Block,
     ) -> Result<(), Error> {
         if *self == Self::Clear {
             return Ok(());
         }
-        self.change(shared, fs, false).await
+        self.change(shared, fs, spare, false).await
     }
 
     async fn change<D: BlockDevice>(
         &mut self,
         shared: &Shared<D>,
         fs: &mut FatFs<Adapter>,
+        spare: &mut Block,
         is_set: bool,
     ) -> Result<(), Error> {
         *self = Self::Unknown;
@@ -106,8 +109,8 @@ impl Mark {
         fs.clear_cache();
         shared.exchange.set_order(Order::Each);
         let mut adapter = shared.adapter.clone();
-        let mut block = adapter.block()?;
-        let call = pin!(write(&mut adapter, &mut block, shared.kind, is_set));
+        spare.invalidate();
+        let call = pin!(write(&mut adapter, spare, shared.kind, is_set));
         shared.run(call).await?;
         *self = if is_set { Self::Set } else { Self::Clear };
         Ok(())

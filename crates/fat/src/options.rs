@@ -37,7 +37,7 @@ impl Default for Options {
 
 /// How much of a volume is kept in memory. What is written is always given to the device at once.
 ///
-/// The default takes 64 KiB for blocks, 12 KiB for places and 30 KiB for names. The README has the numbers of requests
+/// The default takes 128 KiB for blocks, 12 KiB for places and 30 KiB for names. The README has the numbers of requests
 /// with this and without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
@@ -64,7 +64,7 @@ impl Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { blocks: 64 << 10, places: 256, names: 256 }
+        Self { blocks: 128 << 10, places: 256, names: 256 }
     }
 }
 

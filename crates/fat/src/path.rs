@@ -23,7 +23,7 @@ pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// Whether a new entry may have this name. Microsoft's FAT specification (2000), section 7, has the characters
+/// Whether a new entry may have this name. Microsoft's FAT specification (2000), "FAT Long Directory Entries", has the characters
 /// and the length.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let is_bad =

@@ -11,9 +11,10 @@ use wakeful_block::BlockDevice;
 
 use crate::{
     Error, Health, Kind,
-    device::{Adapter, Exchange, Order},
+    device::{Adapter, Block, Exchange, Order},
     mark::Mark,
     path,
+    replace::Replacement,
 };
 
 /// Runs a call of the driver in a turn, and frees what the call borrows. A macro, as the call lies within the future of whoever
@@ -53,11 +54,14 @@ pub(crate) enum Left {
 pub(crate) struct State {
     pub(crate) fs: FatFs<Adapter>,
     pub(crate) mark: Mark,
+    /// For bytes that are read and written beside the driver. Here, so that it is in no future.
+    pub(crate) spare: Block,
     is_read_only: bool,
     open: Vec<Open>,
     directories: usize,
     /// Its last handle is closed, but not yet what the driver knows.
     closing: Option<NodeId>,
+    pub(crate) replacement: Option<Replacement>,
     /// What the driver must keep until the end of this turn.
     pins: ArrayVec<NodeId, 4>,
 }
@@ -75,6 +79,7 @@ impl<D: BlockDevice> Shared<D> {
         exchange: Arc<Exchange>,
         fs: FatFs<Adapter>,
         mark: Mark,
+        spare: Block,
         health: Health,
     ) -> Self {
         let geometry = fs.info();
@@ -83,9 +88,11 @@ impl<D: BlockDevice> Shared<D> {
             is_read_only: fs.is_read_only(),
             fs,
             mark,
+            spare,
             open: Vec::new(),
             directories: 0,
             closing: None,
+            replacement: None,
             pins: ArrayVec::new(),
         };
         Self {
@@ -106,6 +113,7 @@ impl<D: BlockDevice> Shared<D> {
         let mut session = Session { shared: self, state };
         self.exchange.set_order(Order::Each);
         self.exchange.settle(&self.device).await?;
+        session.finish_replacement().await?;
         session.close_left().await;
         Ok(session)
     }
@@ -165,7 +173,7 @@ impl<D: BlockDevice> Session<'_, D> {
             return Err(Error::ReadOnly);
         }
         let (shared, state) = self.parts();
-        state.mark.set(shared, &mut state.fs).await
+        state.mark.set(shared, &mut state.fs, &mut state.spare).await
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -203,6 +211,19 @@ impl<D: BlockDevice> Session<'_, D> {
     pub(crate) fn pin(&mut self, node: NodeId) {
         let pinned = self.state.pins.try_push(node);
         debug_assert!(pinned.is_ok(), "a turn that needs more pins");
+    }
+
+    /// Whether a file has handles.
+    pub(crate) fn is_open(&self, node: NodeId) -> bool {
+        self.state.open.iter().any(|open| open.node == node)
+    }
+
+    /// Frees what was pinned for this turn.
+    pub(crate) fn unpin_all(&mut self) {
+        let State { fs, pins, .. } = &mut *self.state;
+        for node in pins.drain(..) {
+            fs.forget(node, 1);
+        }
     }
 
     /// One more handle of a file or directory that this turn has pinned; it keeps the pin.
@@ -293,9 +314,6 @@ impl State {
 
 impl<D: BlockDevice> Drop for Session<'_, D> {
     fn drop(&mut self) {
-        let State { fs, pins, .. } = &mut *self.state;
-        for node in pins.drain(..) {
-            fs.forget(node, 1);
-        }
+        self.unpin_all();
     }
 }

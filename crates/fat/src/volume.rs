@@ -1,6 +1,6 @@
 //! Volumes: mounting, and what is done by path.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, pin::pin};
 
 use hadris_fat::{FatKind, async_::FatFs};
@@ -120,6 +120,11 @@ impl<D: BlockDevice> Volume<D> {
     ///
     /// A repair may be done in part, and the next mount does the rest.
     pub async fn mount(device: D, options: Options) -> Result<Self, Error> {
+        // The driver's state and its blocks would make this larger than a task may be.
+        Box::pin(Self::check_and_mount(device, options)).await
+    }
+
+    async fn check_and_mount(device: D, options: Options) -> Result<Self, Error> {
         let geometry = device.geometry();
         let exchange = Arc::new(Exchange::new(geometry, options.transfer));
         let adapter = Adapter::new(Arc::clone(&exchange), geometry).ok_or(Error::Unsupported)?;
@@ -141,7 +146,13 @@ impl<D: BlockDevice> Volume<D> {
         let tables = u64::from(layout.fat_count()) * layout.fat_size();
         exchange.set_tables(layout.fat_start()..layout.fat_start() + tables);
         let fs = fs.with_cache(options.cache.for_driver(geometry));
-        Ok(Self(Arc::new(Shared::new(device, adapter, exchange, fs, mark, health))))
+        let spare = adapter.block()?;
+        let shared = Shared::new(device, adapter, exchange, fs, mark, spare, health);
+        let volume = Self(Arc::new(shared));
+        if health == Health::Repaired {
+            volume.sync().await?;
+        }
+        Ok(volume)
     }
 
     /// FAT12, FAT16 or FAT32.
@@ -393,9 +404,29 @@ impl<D: BlockDevice> Volume<D> {
         let (_, name) = path::split(to).ok_or(Error::InvalidInput)?;
         path::check_name(name)?;
         let mut session = self.0.begin().await?;
+        if session.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        let path = from;
         let (from_directory, from) = session.find_parent(from).await?;
         let (to_directory, to) = session.find_parent(to).await?;
+        let source = session.look_up(from_directory, from).await?;
+        match session.look_up(to_directory, to).await {
+            Ok(target) if target != source => {
+                let are_files = !session.stat(source).await?.file_type().is_dir()
+                    && !session.stat(target).await?.file_type().is_dir();
+                if are_files && !session.is_open(source) && !session.is_open(target) {
+                    return session.replace(path, source, target).await;
+                }
+            }
+            Ok(_) | Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
         session.change().await?;
+        if session.is_open(source) {
+            // Both names are to have its length.
+            ask!(session, fs => fs.fsync(source))?;
+        }
         let (from, to) = (Name::new(from), Name::new(to));
         ask!(session, fs => fs.rename(from_directory, from, to_directory, to, RenameMode::Replace))
     }
@@ -418,7 +449,7 @@ impl<D: BlockDevice> Volume<D> {
             return Ok(());
         }
         let (shared, state) = session.parts();
-        state.mark.clear(shared, &mut state.fs).await
+        state.mark.clear(shared, &mut state.fs, &mut state.spare).await
     }
 
     /// All bytes of a file.

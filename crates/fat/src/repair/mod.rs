@@ -1,31 +1,138 @@
-//! What is done before a volume is mounted.
+//! What is done before a volume is mounted that was not left in peace.
+//!
+//! The order of writes ([`Order`]) sees to it that a loss of power leaves one of these, and nothing else:
+//!
+//! | left behind | what is done |
+//! |---|---|
+//! | one file or directory under two names, in the middle of a rename | one of them goes |
+//! | a directory that was moved, with its old parent in `..` | `..` is set |
+//! | clusters that belong to nobody | they are freed |
+//! | a file with more clusters than its length needs | they are freed |
+//! | copies of the allocation table that differ | they become as the first one is |
+//! | in FAT12, half a number that lies in two blocks | what the other copy has |
+//! | pieces of a long name without the rest | they are freed |
+//!
+//! First everything is [inspected](inspect), and nothing is written. If there is but one contradiction that is not among these,
+//! nothing is written at all, and the volume is [`Health::Damaged`]. Then it is [mended](mend), in an order in which
+//! each write leaves one of these again.
+
+mod clusters;
+mod inspect;
+mod mend;
 
 use core::pin::pin;
 
-use hadris_fat_raw::io::async_ as raw;
+use hadris_fat_raw::{
+    FatKind, Geometry,
+    io::{Fat, async_ as raw},
+};
 use wakeful_block::BlockDevice;
 
+use self::inspect::{Inspection, Stop};
 use crate::{
     Error, Health,
-    device::{Adapter, Exchange},
+    device::{Adapter, Block, Exchange, Order},
     mark::{self, Mark},
 };
 
-/// Looks whether a volume was left in peace.
+/// Looks whether a volume was left in peace, and if not, mends what can be mended.
+///
+/// # Cancellation
+///
+/// A part may be done; the rest is done by the next one.
 pub(crate) async fn check<D: BlockDevice>(
     exchange: &Exchange,
     device: &D,
     adapter: &Adapter,
-    _is_read_only: bool,
+    is_read_only: bool,
 ) -> Result<(Health, Mark), Error> {
-    let mut adapter = adapter.clone();
-    let call = pin!(look(&mut adapter));
+    let mut volume = Raw {
+        adapter: adapter.clone(),
+        exchange,
+        entries: adapter.block()?,
+        table: adapter.block()?,
+    };
+    let call = pin!(volume.check(is_read_only));
     exchange.run(device, call).await
 }
 
-async fn look(adapter: &mut Adapter) -> Result<(Health, Mark), Error> {
-    let mut block = adapter.block()?;
-    let geometry = raw::read_geometry(adapter, &mut block).await?;
-    let mark = mark::read(adapter, &mut block, geometry.kind().into()).await?;
-    Ok((Health::Clean, mark))
+/// A volume beneath its driver.
+struct Raw<'a> {
+    adapter: Adapter,
+    exchange: &'a Exchange,
+    /// A block of a directory.
+    entries: Block,
+    /// A block of the allocation table.
+    table: Block,
+}
+
+impl Raw<'_> {
+    async fn check(&mut self, is_read_only: bool) -> Result<(Health, Mark), Error> {
+        let geometry = raw::read_geometry(&mut self.adapter, &mut self.entries).await?;
+        let fat = raw::read_fat(&mut self.adapter, &mut self.entries, geometry).await?;
+        let mark = mark::read(&mut self.adapter, &mut self.entries, geometry.kind().into()).await?;
+        if is_read_only || mark == Mark::Clear && !self.is_marked(&geometry).await? {
+            return Ok((Health::Clean, mark));
+        }
+        match self.repair(&fat).await {
+            Ok(()) => Ok((Health::Repaired, mark)),
+            Err(Stop::Damaged) => Ok((Health::Damaged, mark)),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Whether any copy of the table says, in its second number, that somebody is writing. They are set and cleared one after
+    /// the other.
+    async fn is_marked(&mut self, geometry: &Geometry) -> Result<bool, Error> {
+        let kind = geometry.kind();
+        for step in 0..geometry.copies() {
+            let place = geometry.fat_copy(geometry.active_fat() ^ step) + kind.entry_offset(1);
+            let mut number = [0; 4];
+            let number = &mut number[..kind.entry_len()];
+            raw::read_bytes(&mut self.adapter, &mut self.table, place, number).await?;
+            // FAT12 has no such bit.
+            if !kind.decode(1, number) & kind.clean_bit() != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn repair(&mut self, fat: &Fat) -> Result<(), Stop> {
+        self.exchange.set_order(Order::Each);
+        self.join_halves(fat.geometry()).await?;
+        let mut found = Inspection::new(fat, None)?;
+        found.walk(self).await?;
+        if found.doubles.is_empty() && !found.is_replacing() {
+            return self.mend(fat, found).await;
+        }
+        let mut again = Inspection::new(fat, Some(&found))?;
+        again.walk(self).await?;
+        self.mend(fat, again).await
+    }
+
+    /// In FAT12 a number may lie in two blocks, which are written one after the other, in one copy of the table
+    /// after the other. Where the copies differ only in the first half, the first copy may have half a new number; then the
+    /// second has the old one, which is as right as the new one would be, as all else waits for both.
+    async fn join_halves(&mut self, geometry: &Geometry) -> Result<(), Stop> {
+        if geometry.kind() != FatKind::Fat12 || geometry.copies() < 2 {
+            return Ok(());
+        }
+        let size = self.table.block_size() as u64;
+        for cluster in 2..=u64::from(geometry.max_cluster()) {
+            let place = FatKind::Fat12.entry_offset(cluster);
+            let active = geometry.fat_copy(geometry.active_fat()) + place;
+            if !(active + 1).is_multiple_of(size) {
+                continue;
+            }
+            let copy = geometry.fat_copy(geometry.active_fat() ^ 1) + place;
+            let (mut new, mut old) = ([0; 2], [0; 2]);
+            raw::read_bytes(&mut self.adapter, &mut self.table, active, &mut new).await?;
+            raw::read_bytes(&mut self.adapter, &mut self.table, copy, &mut old).await?;
+            if new[0] != old[0] && new[1] == old[1] {
+                raw::write_bytes(&mut self.adapter, &mut self.table, active, &old[..1]).await?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,13 @@
 //! Tests of whole volumes, on disks in memory that were formatted by the driver.
 
+mod cut;
+mod damage;
+mod drops;
 mod files;
+mod hostile;
+mod measure;
 mod model;
+mod sparse;
 mod tree;
 
 use std::{

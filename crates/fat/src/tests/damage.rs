@@ -1,0 +1,199 @@
+//! Volumes that were not left in peace, by us or by others.
+
+use wakeful_block::fake::{self, Disk};
+
+use super::{assert_clean, image};
+use crate::{Error, Health, Kind, Volume};
+
+/// FAT16 with clusters of one block: where its tables are, and its data.
+struct Layout {
+    tables: [usize; 2],
+    root: usize,
+    data: usize,
+}
+
+impl Layout {
+    fn of(bytes: &[u8]) -> Self {
+        let number = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        let (reserved, sectors, entries) = (number(14), number(22), number(17));
+        let root = reserved + 2 * sectors;
+        Self {
+            tables: [reserved * 512, (reserved + sectors) * 512],
+            root: root * 512,
+            data: root * 512 + entries * 32,
+        }
+    }
+}
+
+fn number(bytes: &[u8], table: usize, cluster: u16) -> u16 {
+    let at = table + usize::from(cluster) * 2;
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn set_number(bytes: &mut [u8], table: usize, cluster: u16, value: u16) {
+    let at = table + usize::from(cluster) * 2;
+    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+/// A file `A` of three clusters from 2 on, `B` of two, a directory `D` with a file; and the mark that somebody is writing.
+fn unfinished() -> (Vec<u8>, Layout) {
+    let device = Disk::from_bytes(512, image(Kind::Fat16), 1).with_polls(0);
+    let volume = super::mount(&device);
+    fake::run(async {
+        volume.write("A", &[1; 1500]).await?;
+        volume.write("B", &[2; 1000]).await?;
+        volume.create_dir("D").await?;
+        volume.write("D/F", &[3; 100]).await?;
+        volume.sync().await
+    })
+    .unwrap();
+    let mut bytes = device.contents();
+    let layout = Layout::of(&bytes);
+    for table in layout.tables {
+        // The bit that says "left in peace".
+        set_number(&mut bytes, table, 1, 0x7fff);
+    }
+    (bytes, layout)
+}
+
+fn repaired(bytes: Vec<u8>) -> Vec<u8> {
+    let device = Disk::from_bytes(512, bytes, 1).with_polls(0);
+    let volume = super::mount(&device);
+    assert_eq!(volume.health(), Health::Repaired);
+    fake::run(async {
+        assert_eq!(volume.read("A").await?, [1; 1500]);
+        assert_eq!(volume.read("B").await?, [2; 1000]);
+        assert_eq!(volume.read("D/F").await?, [3; 100]);
+        Ok::<(), Error>(())
+    })
+    .unwrap();
+    let bytes = device.contents();
+    assert_clean(&bytes);
+    let device = Disk::from_bytes(512, bytes.clone(), 1).with_polls(0);
+    assert_eq!(super::mount(&device).health(), Health::Clean);
+    assert_eq!(device.counts().writes, 0);
+    bytes
+}
+
+#[test]
+fn nothing_but_the_mark() {
+    let (bytes, layout) = unfinished();
+    let after = repaired(bytes);
+    for table in layout.tables {
+        assert_eq!(number(&after, table, 1), 0xffff);
+    }
+    // The mark of Linux, in the first sector.
+    let (mut bytes, layout) = unfinished();
+    for table in layout.tables {
+        set_number(&mut bytes, table, 1, 0xffff);
+    }
+    bytes[37] = 0x01;
+    assert_eq!(repaired(bytes)[37], 0);
+}
+
+#[test]
+fn clusters_of_nobody() {
+    let (mut bytes, layout) = unfinished();
+    for table in layout.tables {
+        set_number(&mut bytes, table, 100, 101);
+        set_number(&mut bytes, table, 101, 0xffff);
+        // A bad cluster stays bad.
+        set_number(&mut bytes, table, 102, 0xfff7);
+    }
+    let after = repaired(bytes);
+    let found = [100, 101, 102].map(|cluster| number(&after, layout.tables[0], cluster));
+    assert_eq!(found, [0, 0, 0xfff7]);
+}
+
+#[test]
+fn copies_that_differ() {
+    let (mut bytes, layout) = unfinished();
+    set_number(&mut bytes, layout.tables[1], 2, 0xffff);
+    set_number(&mut bytes, layout.tables[1], 90, 3);
+    let after = repaired(bytes);
+    let [first, second] = layout.tables;
+    assert_eq!(after[first..second], after[second..layout.root]);
+}
+
+#[test]
+fn too_many_clusters() {
+    let (mut bytes, layout) = unfinished();
+    for table in layout.tables {
+        set_number(&mut bytes, table, 4, 50);
+        set_number(&mut bytes, table, 50, 0xffff);
+    }
+    let after = repaired(bytes);
+    assert!(number(&after, layout.tables[0], 4) >= 0xfff8);
+    assert_eq!(number(&after, layout.tables[0], 50), 0);
+}
+
+#[test]
+fn a_wrong_parent() {
+    let (mut bytes, layout) = unfinished();
+    let up = (layout.data..bytes.len())
+        .step_by(32)
+        .find(|at| bytes[*at..].starts_with(b"..         "))
+        .unwrap();
+    bytes[up + 26] = 2;
+    assert_eq!(repaired(bytes)[up + 26], 0);
+}
+
+/// What cannot be mended is left as it is, and can be read.
+#[test]
+fn real_damage() {
+    type Damage = fn(&mut [u8], &Layout);
+    let damages: [(&str, Damage); 5] = [
+        ("A goes on in B", |bytes, layout| set_number(bytes, layout.tables[0], 3, 5)),
+        ("A ends too early", |bytes, layout| set_number(bytes, layout.tables[0], 2, 0xffff)),
+        ("A leads into a free cluster", |bytes, layout| set_number(bytes, layout.tables[0], 2, 70)),
+        ("A begins nowhere", |bytes, layout| bytes[layout.root + 27] = 0xf0),
+        ("D contains itself", |bytes, layout| {
+            let at = (layout.data..bytes.len())
+                .step_by(32)
+                .find(|at| bytes[*at..].starts_with(b"F    "))
+                .unwrap();
+            let own = bytes[at - 64 + 26];
+            bytes[at + 11] = 0x10;
+            bytes[at + 26] = own;
+        }),
+    ];
+    for (what, damage) in damages {
+        let (mut bytes, layout) = unfinished();
+        damage(&mut bytes, &layout);
+        let device = Disk::from_bytes(512, bytes, 1).with_polls(0);
+        let volume = super::mount(&device);
+        assert_eq!(volume.health(), Health::Damaged, "{what}");
+        fake::run(async {
+            assert!(volume.is_read_only().await?);
+            assert_eq!(volume.read("B").await?, [2; 1000]);
+            assert_eq!(volume.write("C", b"").await, Err(Error::ReadOnly));
+            volume.sync().await
+        })
+        .unwrap();
+        assert_eq!(device.counts().writes, 0, "{what}");
+    }
+}
+
+/// Directories that lie in each other two hundred times are walked through without a stack of calls.
+#[test]
+fn deep_directories() {
+    let device = Disk::from_bytes(512, image(Kind::Fat16), 1).with_polls(0);
+    let volume = super::mount(&device);
+    let mut path = String::new();
+    fake::run(async {
+        for _ in 0..200 {
+            path.push_str("/d");
+            volume.create_dir(&path).await?;
+        }
+        path.push_str("/f");
+        volume.write(&path, b"deep").await
+    })
+    .unwrap();
+    device.cut();
+    device.restore();
+    let volume = super::mount(&device);
+    assert_eq!(volume.health(), Health::Repaired);
+    assert_eq!(fake::run(volume.rename("/d", "/d/d/d")), Err(Error::InvalidInput));
+    assert_eq!(fake::run(Volume::sync(&volume)), Ok(()));
+    assert_clean(&device.contents());
+}
