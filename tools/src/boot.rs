@@ -198,8 +198,7 @@ fn watch(
                 break Ending::TimedOut(limit);
             }
         }
-        text.push_str(&String::from_utf8_lossy(&shown));
-        shown.clear();
+        text.push_str(&take_text(&mut shown));
         let typed = progress.advance(&text);
         // A machine that has just ended cannot be typed at; that it ended is seen in a moment.
         _ = keyboard.write_all(typed.as_bytes());
@@ -221,6 +220,20 @@ fn watch(
     machine.end();
     let verdict = judge(case, ending, clients.done(), &progress, &text);
     Ok((text, verdict))
+}
+
+/// Takes what is there, but for the beginning of a character whose rest is yet to come.
+fn take_text(bytes: &mut Vec<u8>) -> String {
+    let begun = match bytes.utf8_chunks().last() {
+        Some(last)
+            if std::str::from_utf8(last.invalid()).is_err_and(|it| it.error_len().is_none()) =>
+        {
+            last.invalid().len()
+        }
+        _ => 0,
+    };
+    let rest = bytes.split_off(bytes.len() - begun);
+    String::from_utf8_lossy(&std::mem::replace(bytes, rest)).into_owned()
 }
 
 /// How far the clients are.
@@ -362,6 +375,17 @@ mod tests {
         assert!(judged(&case, Ending::Exited(101), "").unwrap_err().contains("oops"));
         let both = judged(&case, Ending::TimedOut(Duration::from_secs(60)), "").unwrap_err();
         assert!(both.contains("still running after 60s") && both.contains("oops"), "{both}");
+    }
+
+    #[test]
+    fn characters_may_come_in_pieces() {
+        let (mut bytes, mut text) = (Vec::new(), String::new());
+        for &byte in "aé日😀b".as_bytes().iter().chain(b"\xff\xe6x") {
+            bytes.push(byte);
+            text += &take_text(&mut bytes);
+        }
+        assert_eq!(text, "aé日😀b\u{fffd}\u{fffd}x");
+        assert!(bytes.is_empty());
     }
 
     #[test]

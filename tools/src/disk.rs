@@ -18,6 +18,8 @@ use crate::virtio::Virtio;
 pub(crate) struct Disk {
     content: Content,
     is_read_only: bool,
+    /// QEMU does not wait for this computer's disk when the machine flushes.
+    ignores_flushes: bool,
     /// As those of the machine if absent.
     virtio: Option<Virtio>,
     /// Of QEMU's device: `,logical_block_size=4096`.
@@ -44,11 +46,16 @@ impl Disk {
     }
 
     fn of(content: Content) -> Self {
-        Self { content, is_read_only: false, virtio: None, properties: "" }
+        Self { content, is_read_only: false, ignores_flushes: false, virtio: None, properties: "" }
     }
 
     pub(crate) fn read_only(self) -> Self {
         Self { is_read_only: true, ..self }
+    }
+
+    /// For who flushes a thousand times a second, and does not care whether this computer loses its power.
+    pub(crate) fn ignoring_flushes(self) -> Self {
+        Self { ignores_flushes: true, ..self }
     }
 
     pub(crate) fn on(self, virtio: Virtio) -> Self {
@@ -79,6 +86,9 @@ impl Disk {
         let mut drive = OsString::from(format!("if=none,id=disk{number},format=raw"));
         if self.is_read_only {
             drive.push(",readonly=on");
+        }
+        if self.ignores_flushes {
+            drive.push(",cache=unsafe");
         }
         drive.push(",file=");
         // QEMU splits at commas, unless they are doubled.

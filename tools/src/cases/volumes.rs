@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,6 @@ use anyhow::{Context, Result, ensure};
 use crate::case::{Case, Disks, Image, exit};
 use crate::disk::{self, Disk};
 use crate::peer::Random;
-use crate::program;
 use crate::virtio::Virtio;
 use crate::workspace::Profile;
 
@@ -43,16 +42,18 @@ pub(super) fn all() -> Vec<Case> {
         long(case.disks(Disks { make, check: others_agree }, &[FSCK_VFAT, MCOPY])).beside()
     };
     vec![
-        model("volumes::model_fat12", "-- case=model steps=30000 seed=1", |at| formatted(at, 12)),
-        model("volumes::model_fat16", "-- case=model steps=30000 seed=2", |at| formatted(at, 48))
+        model("volumes::model_fat12", "-- case=model steps=3000 seed=1", |at| formatted(at, 12)),
+        model("volumes::model_fat16", "-- case=model steps=3000 seed=2", |at| formatted(at, 48))
             .virtio(Virtio::Mmio)
             .smp(4),
-        model("volumes::model_fat32", "-- case=model steps=40000 seed=3", |at| formatted(at, 96))
+        model("volumes::model_fat32", "-- case=model steps=3000 seed=3", |at| formatted(at, 96))
             .virtio(Virtio::Pci),
         model("volumes::large", "-- case=model steps=2000 seed=4", |at| formatted(at, 2048)),
+        model("volumes::soak_model", "-- case=model steps=100000 seed=5", |at| formatted(at, 96))
+            .soak(),
         tree("volumes::vfat_12", |at| vfat(at, 12, "12", 0), &[MKFS_VFAT, MCOPY]),
         tree("volumes::vfat_16", |at| vfat(at, 64, "16", 0), &[MKFS_VFAT, MCOPY]).smp(4),
-        tree("volumes::vfat_32", |at| vfat(at, 96, "32", 0), &[MKFS_VFAT, MCOPY])
+        tree("volumes::vfat_32", |at| vfat(at, 512, "32", 0), &[MKFS_VFAT, MCOPY])
             .virtio(Virtio::Pci),
         tree("volumes::vfat_32_of_2_gib", |at| vfat(at, 2048, "32", 0), &[MKFS_VFAT, MCOPY]),
         tree("volumes::mbr", |at| partitioned(at, "dos"), &[MKFS_VFAT, MCOPY, SFDISK]),
@@ -76,7 +77,7 @@ fn long(mut case: Case) -> Case {
 /// A new volume for the machine to write.
 fn formatted(folder: &Path, mib: u64) -> Result<Vec<Disk>> {
     disk::format(&folder.join(VOLUME), mib)?;
-    Ok(vec![Disk::new(folder.join(VOLUME))])
+    Ok(vec![Disk::new(folder.join(VOLUME)).ignoring_flushes()])
 }
 
 /// `fsck.vfat` finds nothing, and `mtools` the same files as the machine.
@@ -175,7 +176,9 @@ fn vfat(folder: &Path, mib: u64, kind: &str, sector: u64) -> Result<Vec<Disk>> {
     let image = format!("{}@@{}", volume.display(), sector * 512);
     let files = fs::read_dir(folder.join(FOLDER))?.map(|entry| Ok(entry?.path()));
     let files = files.collect::<Result<Vec<_>>>()?;
-    run(Command::new(MCOPY).args(["-s", "-i", &image]).args(files).arg("::"))?;
+    // It asks about names that are there already.
+    let mut mcopy = Command::new(MCOPY);
+    run(mcopy.args(["-s", "-i", &image]).args(files).arg("::").stdin(Stdio::null()))?;
     Ok(vec![Disk::new(volume)])
 }
 
@@ -188,9 +191,7 @@ fn partitioned(folder: &Path, label: &str) -> Result<Vec<Disk>> {
     fs::write(&script_file, script)?;
     let mut sfdisk = Command::new(SFDISK);
     sfdisk.args(["--quiet", "--wipe", "never"]).arg(folder.join(VOLUME));
-    sfdisk.stdin(fs::File::open(&script_file)?);
-    let done = sfdisk.output().context("cannot start sfdisk")?;
-    ensure!(done.status.success(), "sfdisk: {}", String::from_utf8_lossy(&done.stderr));
+    run(sfdisk.stdin(fs::File::open(&script_file)?))?;
     Ok(disks)
 }
 
@@ -209,7 +210,13 @@ fn read_only(folder: &Path) -> Result<Vec<Disk>> {
     Ok(disks.into_iter().map(Disk::read_only).collect())
 }
 
+/// Runs a program that says nothing if all is well.
 fn run(command: &mut Command) -> Result<()> {
-    let command = std::mem::replace(command, Command::new(""));
-    program::output(command, Duration::from_secs(120)).map(drop)
+    let program = command.get_program().to_string_lossy().into_owned();
+    let done = command.output();
+    let done = done.with_context(|| format!("cannot start {program}"))?;
+    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    ensure!(done.status.success(), "{program}, {}: {last:?}", done.status);
+    Ok(())
 }

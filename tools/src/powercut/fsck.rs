@@ -28,7 +28,7 @@ enum Kind {
 
 /// What a line begins with or has in it, and what it means (fsck.fat 4.2, `src/check.c`, `src/fat.c`, `src/lfn.c`,
 /// `src/boot.c`).
-const MEANINGS: [(&str, Kind); 9] = [
+const MEANINGS: [(&str, Kind); 13] = [
     ("Dirty bit is set", Kind::NotUnmounted),
     ("There are differences between boot sector and its backup", Kind::NotUnmounted),
     ("Free cluster summary", Kind::FreeCount),
@@ -37,11 +37,15 @@ const MEANINGS: [(&str, Kind); 9] = [
     ("FATs differ", Kind::CopiesDiffer),
     ("Orphaned long file name part", Kind::LongNamePart),
     ("Unfinished long file name", Kind::LongNamePart),
+    ("found outside a LFN sequence", Kind::LongNamePart),
+    ("A new long file name starts within an old one", Kind::LongNamePart),
+    ("Unexpected long filename sequence number", Kind::LongNamePart),
+    ("Checksum in long filename part wrong", Kind::LongNamePart),
     ("share clusters", Kind::TwoNames),
 ];
 
 /// Lines that say what a finding is about, or what would be done about it.
-const DETAILS: [&str; 12] = [
+const DETAILS: [&str; 16] = [
     "fsck.fat ",
     "Leaving filesystem unchanged",
     " Automatically removing dirty bit",
@@ -54,6 +58,10 @@ const DETAILS: [&str; 12] = [
     "  Auto-deleting",
     "  Deleting",
     "This is mostly harmless",
+    "  (",
+    "  Not auto-correcting",
+    "  Not auto-deleting",
+    "  Leaving it",
 ];
 
 impl Finding {
