@@ -22,6 +22,7 @@ use picoserve::{
     response::{IntoResponse, ResponseWriter, StatusCode},
     routing::{
         Layer, MethodHandler, MethodHandlerService, PathDescription, PathRouter, PathRouterService,
+        ServicePathRouter,
     },
 };
 
@@ -46,8 +47,14 @@ impl Router<picoserve::routing::NotFound> {
     /// The same, for handlers that get a state; to be given by [`with_state`](Router::with_state).
     pub fn stateful<S>() -> Router<impl PathRouter<S>, S> {
         let shortage = Shortage::default();
-        let routes = picoserve::Router::from_service(NotFound(shortage.clone()));
-        Router { routes, shortage }
+        Router::of(NotFound(shortage.clone()), shortage)
+    }
+}
+
+impl<T: PathRouterService<S, C>, S, C> Router<ServicePathRouter<T>, S, C> {
+    /// A router that answers all requests by a service, which tells of what it lacks there.
+    pub(crate) fn of(service: T, shortage: Shortage) -> Self {
+        Self { routes: picoserve::Router::from_service(service), shortage }
     }
 }
 
@@ -105,22 +112,31 @@ impl<P: PathRouter<S, C>, S, C> Router<P, S, C> {
 }
 
 impl<P: PathRouter> Router<P> {
-    /// picoserve's own, for its server, and what tells of requests for which there was no memory.
+    /// picoserve's own, for its server, and what tells of requests that are not answered.
     pub fn into_inner(self) -> (picoserve::Router<P>, Shortage) {
         (self.routes, self.shortage)
     }
 }
 
-/// Tells of a request for which there was no memory.
+/// Tells of a request that is not answered, or not to the end.
 ///
-/// Such a request gets no answer, and its future is never ready: picoserve has no way to end a connection
-/// from within a handler. So whoever serves asks here after each poll, and ends the connection.
+/// Its future is never ready: picoserve has no way to end a connection from within a handler. So whoever serves
+/// asks here after each poll, and ends the connection.
 #[derive(Clone, Default)]
 pub struct Shortage(Rc<Concern>);
 
+/// What is lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Memory for an answer: nothing was said yet.
+    Memory,
+    /// The rest of an answer, of which a part was said.
+    Rest,
+}
+
 #[derive(Default)]
 struct Concern {
-    happened: Cell<bool>,
+    happened: Cell<Option<Lack>>,
     /// The router that this one is nested in.
     above: RefCell<Option<Shortage>>,
     /// Most answers are made in one go, so one memory does for all connections.
@@ -128,9 +144,9 @@ struct Concern {
 }
 
 impl Shortage {
-    /// Whether it has happened since this was asked last.
+    /// What has happened since this was asked last.
     #[inline]
-    pub fn take(&self) -> bool {
+    pub fn take(&self) -> Option<Lack> {
         self.0.happened.take()
     }
 
@@ -139,16 +155,16 @@ impl Shortage {
     }
 
     #[cold]
-    fn happens(&self) {
-        self.0.happened.set(true);
+    pub(crate) fn happens(&self, lack: Lack) {
+        self.0.happened.set(Some(lack));
         if let Some(above) = &*self.0.above.borrow() {
-            above.happens();
+            above.happens(lack);
         }
     }
 }
 
 /// An answer that is being made: by a handler, or by who refuses a request.
-enum Answer<'s, H, R> {
+pub(crate) enum Answer<'s, H, R> {
     Given(Placed<'s, H>),
     Refused(Placed<'s, R>),
     /// There is no memory for it.
@@ -156,18 +172,18 @@ enum Answer<'s, H, R> {
 }
 
 impl<'s, H, R> Answer<'s, H, R> {
-    fn given(shortage: &'s Shortage, handler: impl FnOnce() -> H) -> Self {
+    pub(crate) fn given(shortage: &'s Shortage, handler: impl FnOnce() -> H) -> Self {
         let placed = shortage.0.spare.place(handler);
         placed.map_or_else(|| Self::none(shortage), Self::Given)
     }
 
-    fn refused(shortage: &'s Shortage, refusal: impl FnOnce() -> R) -> Self {
+    pub(crate) fn refused(shortage: &'s Shortage, refusal: impl FnOnce() -> R) -> Self {
         let placed = shortage.0.spare.place(refusal);
         placed.map_or_else(|| Self::none(shortage), Self::Refused)
     }
 
     fn none(shortage: &Shortage) -> Self {
-        shortage.happens();
+        shortage.happens(Lack::Memory);
         Self::None
     }
 }
@@ -240,14 +256,14 @@ impl<S, C> PathRouterService<S, C> for NotFound {
 
 /// The method whose answers have no body (RFC 9110 §9.3.2): what comes behind the head is taken for the next
 /// answer.
-const HEAD: &str = "HEAD";
+pub(crate) const HEAD: &str = "HEAD";
 
 /// Why a request cannot be answered as it stands.
-type Fault = (StatusCode, &'static str);
+pub(crate) type Fault = (StatusCode, &'static str);
 
 /// What picoserve lets pass, and a proxy may understand in another way: another version of HTTP, and a body
 /// whose length is said by chunks, in two ways, or not as a number that it can count to (RFC 9112 §2.3, §6).
-fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
+pub(crate) fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
     let version = parts.http_version().as_bytes();
     if !matches!(version, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) {
         return Some((StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here\r\n"));
@@ -276,7 +292,7 @@ fn fault(parts: &RequestParts<'_>) -> Option<Fault> {
 }
 
 /// Answers that. Nothing more is understood on this connection: it ends.
-async fn refuse<R: Read, W: ResponseWriter<Error = R::Error>>(
+pub(crate) async fn refuse<R: Read, W: ResponseWriter<Error = R::Error>>(
     (status, why): Fault,
     request: Request<'_, R>,
     writer: W,

@@ -1,9 +1,11 @@
 //! The raw requests of `tools/requests`, and thousands that were made of them by a die.
 
+mod files;
 mod wire;
 
 use std::path::Path;
 
+use wakeful_web::Lack;
 use wire::{MANNERS, converse, converse_without_memory};
 
 /// All files below a folder.
@@ -49,12 +51,12 @@ fn without_memory_connections_end() {
     for request in requests() {
         converse_without_memory(&request); // and nothing panics
     }
-    for path in ["/", "/sum?a=1&b=2", "/below/there", "/nowhere", "/both"] {
+    for path in ["/", "/sum?a=1&b=2", "/below/there", "/nowhere", "/both", "/files/a.txt"] {
         let request = format!("GET {path} HTTP/1.1\r\n\r\n").into_bytes();
-        assert_eq!(converse_without_memory(&request), (true, Vec::new()), "{path}");
+        assert_eq!(converse_without_memory(&request), (Some(Lack::Memory), Vec::new()), "{path}");
     }
     let refused = b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(converse_without_memory(refused), (true, Vec::new()));
+    assert_eq!(converse_without_memory(refused), (Some(Lack::Memory), Vec::new()));
 }
 
 /// What a change likes to put in.
@@ -78,6 +80,14 @@ const WORDS: &[&str] = &[
     "/sum?a=1&b=2",
     "/square/7",
     "/below/there",
+    "/files/",
+    "/files/large.bin",
+    "/files/site",
+    "%2e%2e/",
+    "Range: bytes=",
+    "-18446744073709551616",
+    "If-None-Match: W/\"",
+    "If-Range: ",
     "Connection: close\r\n",
     "Connection: keep-alive\r\n",
     "Content-Length: 5\r\n",

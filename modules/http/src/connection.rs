@@ -19,6 +19,7 @@ use picoserve::routing::PathRouter;
 use wakeful_alloc::{FRAME_SIZE, frames};
 use wakeful_net::TcpStream;
 use wakeful_time::{Duration, Instant, Sleep};
+use wakeful_web::Lack;
 
 use crate::{
     server::{REFUSED, Shared},
@@ -159,8 +160,10 @@ async fn talk<P: PathRouter>(
     let serving = pin!(server.serve(Connection(&wire)));
     let end_turn = |context: &mut Context<'_>, due: Instant| {
         wire.end_turn(context);
-        if shared.shortage.take() {
-            return ControlFlow::Break(After::Refuse);
+        match shared.shortage.take() {
+            Some(Lack::Memory) => return ControlFlow::Break(After::Refuse),
+            Some(Lack::Rest) => return ControlFlow::Break(After::End),
+            None => {}
         }
         let now = Instant::now();
         let Some(silent) = wire.silent_since(now) else { return ControlFlow::Continue(due) };

@@ -12,7 +12,8 @@
 //!
 //! - [`serve`] and [`Server`]: a task for each connection, keep-alive, timeouts, and an end with grace.
 //!   [`serve_on_all_harts`] has a server on each hart.
-//! - [`Router`], [`Page`], [`events`] and their like, which are OS-free: `crates/web`.
+//! - [`Router`], [`Page`], [`events`] and their like, which are OS-free: `crates/web`. With the feature `files`, also
+//!   `Files`: those of a FAT volume.
 //! - The socket: a response is put together in one piece and handed to the TCP ring in one, so that the lock
 //!   of the stack is taken once for it and no application code runs under it. Longer ones go in pieces.
 //! - The way a connection ends: what the peer is still sending is read and dropped for a while, so that it
@@ -47,6 +48,9 @@ pub use picoserve::{
     self, KeepAlive, Timeouts, extract, io, request, response, routing, time::Duration, url_encoded,
 };
 pub use server::{Server, refused, serve};
+#[cfg(feature = "files")]
+#[doc(inline)]
+pub use wakeful_web::Files;
 #[cfg(feature = "json")]
 #[doc(inline)]
 pub use wakeful_web::json;

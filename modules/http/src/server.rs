@@ -57,7 +57,7 @@ pub struct Server<P: PathRouter> {
 /// What the connections of a server share.
 pub(crate) struct Shared<P: PathRouter> {
     pub(crate) app: picoserve::Router<P>,
-    /// Tells of requests for which there was no memory.
+    /// Tells of requests that are not answered.
     pub(crate) shortage: Shortage,
     pub(crate) config: Config,
     /// The server is to end, and connections have so long for it.

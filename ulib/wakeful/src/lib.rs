@@ -21,7 +21,7 @@
 //!
 //! None is on by default, and what is off is not in the image: `allocator`, `talc`,
 //! `executor`, `counters`, `timer`, `log`, `smp`, `sync`, `embassy`, `blk`, `fs`, `ext4`, `net`,
-//! `ipv6`, `dns`, `nal`, `edge`, `http`, `json`, `websocket`.
+//! `ipv6`, `dns`, `nal`, `edge`, `http`, `files`, `json`, `websocket`.
 //! What each does is said beside it in `Cargo.toml`.
 
 #![no_std]

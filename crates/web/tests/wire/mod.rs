@@ -14,6 +14,8 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use hadris_fat::{FatKind, FatOptions};
+use hadris_storage::{BlockSize, MemDevice};
 use picoserve::{
     Config, Error, ResponseSent, Server, Timeouts, Timer,
     extract::{FromRequest, Json, Query},
@@ -29,7 +31,9 @@ use picoserve::{
     routing::{Layer, Next, PathRouter, get, parse_path_segment, post},
     time::{Duration, TimeoutError},
 };
-use wakeful_web::{Router, Silence, events, html, json, text};
+use wakeful_block::fake::{self, Disk};
+use wakeful_fat::{Clock, DateTime, Options, Volume};
+use wakeful_web::{Files, Lack, Router, Silence, events, html, json, text};
 
 #[path = "../../src/ration.rs"]
 mod ration;
@@ -83,15 +87,28 @@ pub(crate) fn converse(said: &[u8], manner: Manner) {
     );
 }
 
-/// Has a client say these bytes to a server for whose handlers there is no memory. Whether that is why the
-/// connection ended, and what was answered.
-pub(crate) fn converse_without_memory(said: &[u8]) -> (bool, Vec<u8>) {
-    let (app, shortage) = app(Rc::default()).into_inner();
+/// Has a client say these bytes to a server for whose handlers there is no memory. What was lacking then, and
+/// what was answered.
+pub(crate) fn converse_without_memory(said: &[u8]) -> (Option<Lack>, Vec<u8>) {
+    hear(app(Rc::default()), said, true)
+}
+
+/// What a router answers to these bytes, and what it lacks in the end. It may be poor of memory.
+pub(crate) fn hear(
+    app: Router<impl PathRouter>,
+    said: &[u8],
+    is_poor: bool,
+) -> (Option<Lack>, Vec<u8>) {
+    let (app, shortage) = app.into_inner();
     let wire = Wire::new(said, Manner::Hasty);
     wire.heard.borrow_mut().reserve(1 << 16);
-    wire.poor.set(true);
-    let end = serve(&app, &wire, |_| shortage.take());
-    (end == End::Dropped, wire.heard.take())
+    wire.poor.set(is_poor);
+    let lack = Cell::new(None);
+    serve(&app, &wire, |_| {
+        lack.set(shortage.take());
+        lack.get().is_some()
+    });
+    (lack.get(), wire.heard.take())
 }
 
 /// How a server came to its end.
@@ -111,7 +128,7 @@ fn serve(
     let config = Config::new(TIMEOUTS).keep_connection_alive();
     let mut head = [0; 2048];
     let silence = &Silence::new(&head);
-    let server = Server::custom(app, Clock(wire), &config, &mut head);
+    let server = Server::custom(app, Timing(wire), &config, &mut head);
     run(server.serve(Line { wire, silence }), wire, || drops(silence))
 }
 
@@ -413,9 +430,9 @@ impl Write for WriteHalf<'_, '_> {
     }
 }
 
-struct Clock<'w, 'a>(&'w Wire<'a>);
+struct Timing<'w, 'a>(&'w Wire<'a>);
 
-impl Timer<Here> for Clock<'_, '_> {
+impl Timer<Here> for Timing<'_, '_> {
     async fn delay(&self, duration: Duration) {
         let end = self.0.now.get() + duration.as_millis();
         poll_fn(|_| {
@@ -454,7 +471,45 @@ fn app(methods: Rc<RefCell<Vec<String>>>) -> Router<impl PathRouter> {
         .route("/empty", get(async || (StatusCode::NO_CONTENT, NoContent)))
         .route("/echo", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(Echo)))
         .nest("/below", Router::new().route("/there", get(async || text("here"))))
+        .nest("/files", Files::new(volume()).router())
         .layer(Noting(methods))
+}
+
+/// A volume with some files. It is made once for each thread.
+pub(crate) fn volume() -> Volume<Disk> {
+    thread_local! {
+        static VOLUME: Volume<Disk> = format();
+    }
+    VOLUME.with(Volume::clone)
+}
+
+/// A file of so many bytes has these.
+pub(crate) fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|place| (place / 251 + place) as u8).collect()
+}
+
+fn format() -> Volume<Disk> {
+    let clock =
+        Clock(|| Some(DateTime { year: 2026, month: 11, day: 22, hour: 0, minute: 1, second: 2 }));
+    let (bytes, clock) = (vec![0; 1 << 20], Box::leak(Box::new(clock)));
+    let mut device = MemDevice::new(bytes, BlockSize::new(512).expect("a power of two"));
+    let layout = FatOptions::new().with_kind(FatKind::Fat12);
+    fake::run(hadris_fat::async_::format(&mut device, &layout)).expect("there is room");
+    let disk = Disk::from_bytes(512, device.into_inner(), 1).with_polls(0);
+    let fill = async {
+        let volume = Volume::mount(disk, Options { clock, ..Options::default() }).await?;
+        for folder in ["/empty", "/site", "/odd ä&'"] {
+            volume.create_dir(folder).await?;
+        }
+        volume.write("/a.txt", b"Hello").await?;
+        volume.write("/nothing", b"").await?;
+        volume.write("/large.bin", &content(100_000)).await?;
+        volume.write("/site/index.html", b"<p>").await?;
+        volume.write("/odd ä&'/b & c'd.html", b"<p>").await?;
+        volume.sync().await?;
+        Ok::<_, wakeful_fat::Error>(volume)
+    };
+    fake::run(fill).expect("there is room")
 }
 
 #[derive(serde::Deserialize)]

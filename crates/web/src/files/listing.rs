@@ -1,0 +1,213 @@
+//! The page of a directory.
+
+use alloc::{string::String, vec::Vec};
+use core::{cmp::Ordering, fmt};
+
+use wakeful_block::BlockDevice;
+use wakeful_fat::{DirEntry, Error, Metadata, ReadDir};
+
+use super::links::{Encoded, Escaped};
+
+/// The most bytes of memory that the names and facts of a page take: some 3,000 entries with names of ordinary length. A
+/// directory may have 65,536, and a client who asks for all of those must not take the memory of all others.
+const MOST: usize = 256 << 10;
+
+/// What is in a directory: directories first, each kind in the order of its names, whatever their case.
+///
+/// Written out it is a page. It is not kept as one: it is written twice, to know how long it is, and to send it.
+#[derive(Debug)]
+pub(super) struct Listing {
+    path: String,
+    entries: Vec<DirEntry>,
+    /// There are more.
+    is_cut: bool,
+}
+
+impl Listing {
+    /// Reads all entries, except those that are hidden, up to a quarter MiB of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadDir::next`].
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing has happened.
+    pub(super) async fn read<D: BlockDevice>(
+        path: String,
+        mut directory: ReadDir<D>,
+    ) -> Result<Self, Error> {
+        let (mut entries, mut room, mut is_cut) = (Vec::new(), MOST, false);
+        while let Some(entry) = directory.next().await? {
+            if entry.metadata.is_hidden {
+                continue;
+            }
+            let Some(left) = room.checked_sub(entry.name.capacity() + size_of::<DirEntry>()) else {
+                is_cut = true;
+                break;
+            };
+            room = left;
+            entries.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+            entries.push(entry);
+        }
+        entries.sort_unstable_by(compare);
+        Ok(Self { path, entries, is_cut })
+    }
+}
+
+fn compare(one: &DirEntry, other: &DirEntry) -> Ordering {
+    (other.metadata.is_dir.cmp(&one.metadata.is_dir))
+        .then_with(|| letters(&one.name).cmp(letters(&other.name)))
+        .then_with(|| one.name.cmp(&other.name))
+}
+
+/// The letters of a name, whatever their case.
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().flat_map(char::to_lowercase)
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, entries, is_cut } = self;
+        let end = if path == "/" { "" } else { "/" };
+        let path = Escaped(path);
+        write!(
+            f,
+            "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\">\
+            <meta name=\"viewport\" content=\"width=device-width\">\
+            <title>{path}{end}</title>\
+            <style>body{{font-family:sans-serif}}td{{padding:.1em 1em .1em 0}}td+td{{text-align:right}}</style>\
+            </head>\n<body><h1>{path}{end}</h1>\n<table>\n"
+        )?;
+        if !end.is_empty() {
+            f.write_str("<tr><td><a href=\"../\">../</a></td></tr>\n")?;
+        }
+        entries.iter().try_for_each(|entry| write!(f, "{}", Row(entry)))?;
+        f.write_str("</table>\n")?;
+        if *is_cut {
+            f.write_str("<p>There are more.</p>\n")?;
+        }
+        f.write_str("</body></html>\n")
+    }
+}
+
+struct Row<'a>(&'a DirEntry);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DirEntry { name, metadata: Metadata { is_dir, len, modified, .. } } = self.0;
+        let (link, text) = (Encoded(name), Escaped(name));
+        let slash = if *is_dir { "/" } else { "" };
+        // Relative to the page, whatever is in the name.
+        write!(f, "<tr><td><a href=\"./{link}{slash}\">{text}{slash}</a></td><td>")?;
+        if !is_dir {
+            write!(f, "{}", Size(*len))?;
+        }
+        f.write_str("</td><td>")?;
+        if let Some(date) = modified {
+            write!(
+                f,
+                "{}-{:02}-{:02} {:02}:{:02}",
+                date.year, date.month, date.day, date.hour, date.minute
+            )?;
+        }
+        f.write_str("</td></tr>\n")
+    }
+}
+
+/// Bytes, in the unit of which there are not too many; rounded up, so that 0 means nothing.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes @ ..10_240 => write!(f, "{bytes} B"),
+            bytes @ ..10_485_760 => write!(f, "{} KiB", bytes.div_ceil(1 << 10)),
+            bytes => write!(f, "{} MiB", bytes.div_ceil(1 << 20)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::ToOwned, string::ToString};
+
+    use wakeful_fat::DateTime;
+
+    use super::*;
+
+    fn entry(name: &str, len: Option<u64>) -> DirEntry {
+        let modified = DateTime { year: 2026, month: 11, day: 2, hour: 3, minute: 4, second: 5 };
+        DirEntry {
+            name: name.to_owned(),
+            metadata: Metadata {
+                is_dir: len.is_none(),
+                len: len.unwrap_or(0),
+                modified: Some(modified),
+                is_read_only: false,
+                is_hidden: false,
+            },
+        }
+    }
+
+    #[test]
+    fn directories_come_first_and_case_does_not_matter() {
+        let mut entries = [
+            entry("b", Some(0)),
+            entry("Ä", Some(0)),
+            entry("Z", None),
+            entry("C", Some(0)),
+            entry("ä", Some(0)),
+            entry("a", None),
+            entry("A", Some(0)),
+        ];
+        entries.sort_unstable_by(compare);
+        let names = entries.each_ref().map(|entry| entry.name.as_str());
+        assert_eq!(names, ["a", "Z", "A", "b", "C", "Ä", "ä"]);
+    }
+
+    #[test]
+    fn rows_are_escaped() {
+        let row = Row(&entry("<ä> & \"b\"", Some(12_345))).to_string();
+        assert_eq!(
+            row,
+            "<tr><td><a href=\"./%3C%C3%A4%3E%20%26%20%22b%22\">&lt;ä&gt; &amp; &quot;b&quot;</a></td>\
+            <td>13 KiB</td><td>2026-11-02 03:04</td></tr>\n"
+        );
+        let row = Row(&entry("javascript:alert(1)", None)).to_string();
+        assert!(row.contains("href=\"./javascript%3Aalert%281%29/\""), "{row}");
+    }
+
+    #[test]
+    fn pages() {
+        let page = |path: &str, is_cut| {
+            Listing { path: path.to_owned(), entries: [entry("a", Some(1))].into(), is_cut }
+                .to_string()
+        };
+        let root = page("/", false);
+        assert!(
+            root.contains("<h1>/</h1>") && !root.contains("../") && !root.contains("more"),
+            "{root}"
+        );
+        let below = page("/a&b", true);
+        assert!(
+            below.contains("<h1>/a&amp;b/</h1>") && below.contains("<a href=\"../\">"),
+            "{below}"
+        );
+        assert!(below.contains("There are more"), "{below}");
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (10_239, "10239 B"),
+            (10_240, "10 KiB"),
+            (10_241, "11 KiB"),
+            (10_485_760, "10 MiB"),
+            (u64::MAX, "17592186044416 MiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+}
