@@ -28,7 +28,7 @@ enum Kind {
 
 /// What a line begins with or has in it, and what it means (fsck.fat 4.2, `src/check.c`, `src/fat.c`, `src/lfn.c`,
 /// `src/boot.c`).
-const MEANINGS: [(&str, Kind); 13] = [
+const MEANINGS: [(&str, Kind); 14] = [
     ("Dirty bit is set", Kind::NotUnmounted),
     ("There are differences between boot sector and its backup", Kind::NotUnmounted),
     ("Free cluster summary", Kind::FreeCount),
@@ -42,10 +42,11 @@ const MEANINGS: [(&str, Kind); 13] = [
     ("Unexpected long filename sequence number", Kind::LongNamePart),
     ("Checksum in long filename part wrong", Kind::LongNamePart),
     ("share clusters", Kind::TwoNames),
+    ("Duplicate directory entry", Kind::TwoNames),
 ];
 
 /// Lines that say what a finding is about, or what would be done about it.
-const DETAILS: [&str; 16] = [
+const DETAILS: [&str; 20] = [
     "fsck.fat ",
     "Leaving filesystem unchanged",
     " Automatically removing dirty bit",
@@ -62,6 +63,10 @@ const DETAILS: [&str; 16] = [
     "  Not auto-correcting",
     "  Not auto-deleting",
     "  Leaving it",
+    "  First ",
+    "  Second ",
+    "  Auto-renaming",
+    "  Renamed to",
 ];
 
 impl Finding {
