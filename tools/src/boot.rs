@@ -49,6 +49,7 @@ pub(crate) fn unavailable(case: &Case) -> Option<String> {
     let mut programs: Vec<&str> =
         case.clients.iter().flat_map(|client| client.needs().iter().copied()).collect();
     programs.extend(case.service.map(Service::needs).unwrap_or_default());
+    programs.extend(case.options.disks.iter().flat_map(|disk| disk.needs().iter().copied()));
     programs.extend(needs_dnsmasq(network).then_some(namespace::DNSMASQ));
     let no_tap = || (network.link == Link::Tap).then(namespace::unavailable).flatten();
     program::missing(&programs).or_else(no_tap)

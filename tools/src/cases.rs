@@ -4,6 +4,7 @@
 //! it does.
 
 mod ecosystem;
+mod files;
 mod hard;
 mod net;
 
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
         trees(),
         strangers(),
         net::all(),
+        files::all(),
         hard::all()?,
         ecosystem::all(),
     ];
