@@ -62,6 +62,7 @@ package() {
         debian-u-boot) echo u-boot-qemu ;;
         debian-ip) echo iproute2 ;;
         debian-curl | debian-wrk | debian-mosquitto) echo "$2" ;;
+        debian-dosfstools | debian-mtools | debian-fdisk | debian-e2fsprogs) echo "$2" ;;
         debian-ab) echo apache2-utils ;;
         debian-ping) echo iputils-ping ;;
         debian-dnsmasq) echo dnsmasq-base ;;
@@ -71,17 +72,21 @@ package() {
         fedora-qemu) echo qemu-system-riscv ;;
         fedora-ip) echo iproute ;;
         fedora-curl | fedora-wrk | fedora-dnsmasq | fedora-mosquitto | fedora-chromium) echo "$2" ;;
+        fedora-dosfstools | fedora-mtools | fedora-e2fsprogs) echo "$2" ;;
+        fedora-fdisk) echo util-linux ;;
         fedora-ab) echo httpd-tools ;;
         fedora-ping | arch-ping) echo iputils ;;
         arch-qemu) echo qemu-system-riscv ;;
         arch-opensbi) echo qemu-system-riscv-firmware ;;
         arch-ip) echo iproute2 ;;
         arch-curl | arch-wrk | arch-dnsmasq | arch-mosquitto | arch-chromium) echo "$2" ;;
+        arch-dosfstools | arch-mtools | arch-e2fsprogs) echo "$2" ;;
+        arch-fdisk) echo util-linux ;;
         arch-ab) echo apache ;;
         brew-cc) echo gcc ;;
         brew-qemu) echo qemu ;;
         # The others are for networks that only Linux has.
-        brew-curl | brew-wrk | brew-mosquitto) echo "$2" ;;
+        brew-curl | brew-wrk | brew-mosquitto | brew-dosfstools | brew-mtools | brew-e2fsprogs) echo "$2" ;;
     esac
 }
 
@@ -120,6 +125,15 @@ wanted_parts() {
     have dnsmasq || echo dnsmasq
     have mosquitto || echo mosquitto
     have chromium || echo chromium
+    have_system mkfs.vfat || echo dosfstools
+    have mcopy || echo mtools
+    have_system sfdisk || echo fdisk
+    have_system mkfs.ext4 || echo e2fsprogs
+}
+
+# Programs for disks are where only root looks for them.
+have_system() {
+    have "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]
 }
 
 missing=$(missing_parts)

@@ -98,7 +98,7 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
         anything copied outlives
     # Futures that the disk points to, dropped at every stage, reset, and moved from queue to slot; and anything.
     stage "disk under Miri" under_miri wakeful-virtio-blk "-Zmiri-tree-borrows -Zmiri-disable-data-race-detector" \
-        anything a_flush_in_flight between before done_and comes_back gives_up_waiting just_before
+        a_flush_in_flight between before done_and comes_back just_before
     # What has to do with memory and deadlines; the others send many frames.
     stage "stack under Miri" under_miri "wakeful-stack --all-features" -Zmiri-tree-borrows \
         places_are what_is_boxed half_closed wakers reset_connection dropped_listener at_rest no_buffer idle_connection
@@ -107,3 +107,4 @@ else
 fi
 
 stage "tests in QEMU" cargo wakeful test
+stage "power cuts" cargo wakeful powercut

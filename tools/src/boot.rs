@@ -48,6 +48,7 @@ pub(crate) fn unavailable(case: &Case) -> Option<String> {
     let mut programs = case.needs.to_vec();
     programs.extend(case.clients.iter().flat_map(|client| client.needs()));
     programs.extend(case.service.map(Service::needs).unwrap_or_default());
+    programs.extend(case.options.disks.iter().flat_map(|disk| disk.needs().iter().copied()));
     let network = case.options.network;
     programs.extend(network.is_some_and(needs_dnsmasq).then_some(namespace::DNSMASQ));
     let is_on_tap = network.is_some_and(|network| network.link == Link::Tap);

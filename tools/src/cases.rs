@@ -4,6 +4,7 @@
 //! it does.
 
 mod ecosystem;
+mod files;
 mod hard;
 mod net;
 mod volumes;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
         trees(),
         strangers(),
         net::all(),
+        files::all(),
         hard::all()?,
         ecosystem::all(),
     ];

@@ -80,7 +80,7 @@ impl Client {
         Self { what: what.into(), needs: &[], act: Arc::new(act) }
     }
 
-    fn needing(mut self, programs: &'static [&'static str]) -> Self {
+    pub(crate) fn needing(mut self, programs: &'static [&'static str]) -> Self {
         self.needs = programs;
         self
     }

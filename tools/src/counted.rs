@@ -115,8 +115,18 @@ impl Counted {
         places: &[(&str, u64)],
         blocks: Option<&Path>,
     ) -> Result<Self> {
-        let network = Some(Network::tap());
-        let options = Options { smp: Some(harts), network, ..Options::default() };
+        let options = Options { smp: Some(harts), ..Options::default() };
+        Self::serving_with(image, options, places, blocks)
+    }
+
+    /// The same on a machine with more than that.
+    pub(crate) fn serving_with(
+        image: &Path,
+        options: Options,
+        places: &[(&str, u64)],
+        blocks: Option<&Path>,
+    ) -> Result<Self> {
+        let options = Options { network: Some(Network::tap()), ..options };
         Self::boot(image, options, places, blocks, says_that_it_serves)
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +34,19 @@ enum Content {
     File(PathBuf),
     /// So many MiB of zeros, in a file in the machine's folder, where they take no room.
     Zeros(u64),
+    /// A FAT volume of files with these paths and lengths, which have what [`content`] says.
+    Files(Vec<(String, usize)>, Table),
+}
+
+/// How a disk is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// All of it is the volume.
+    None,
+    /// The volume is in the first partition, as `sfdisk` makes it.
+    Mbr,
+    /// The same with the other kind of table.
+    Gpt,
 }
 
 impl Disk {
@@ -43,6 +57,19 @@ impl Disk {
     /// An empty one of so many MiB.
     pub(crate) fn zeros(mib: u64) -> Self {
         Self::of(Content::Zeros(mib))
+    }
+
+    /// A FAT volume of files with these paths and lengths. They have what [`content`] says.
+    pub(crate) fn files(files: Vec<(String, usize)>, table: Table) -> Self {
+        Self::of(Content::Files(files, table))
+    }
+
+    /// Programs that it cannot be made without.
+    pub(crate) fn needs(&self) -> &'static [&'static str] {
+        match &self.content {
+            Content::Files(_, Table::Mbr | Table::Gpt) => &[SFDISK],
+            _ => &[],
+        }
     }
 
     fn of(content: Content) -> Self {
@@ -82,6 +109,10 @@ impl Disk {
                 created.with_context(|| format!("cannot create {}", file.display()))?;
                 file
             }
+            Content::Files(files, table) => {
+                let made = make(files, *table, &folder.join(format!("files{number}")));
+                made.context("cannot make a disk of files")?
+            }
         };
         let mut drive = OsString::from(format!("if=none,id=disk{number},format=raw"));
         if self.is_read_only {
@@ -97,6 +128,41 @@ impl Disk {
         let device = format!("{device},drive=disk{number}{}", self.properties);
         Ok(["-drive".into(), drive, "-device".into(), device.into()])
     }
+}
+
+const SFDISK: &str = "sfdisk";
+
+/// Where a partition begins, and how much is left behind it for the second table of GPT.
+const MARGIN: usize = 1 << 20;
+
+/// The bytes of a file of this length, for tests. Each length has others.
+pub(crate) fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|place| (place + place / 251 + len) as u8).collect()
+}
+
+/// The image of a disk with these files, made beside a folder with them.
+fn make(files: &[(String, usize)], table: Table, folder: &Path) -> Result<PathBuf> {
+    for (path, len) in files {
+        let file = folder.join(path);
+        std::fs::create_dir_all(file.parent().unwrap_or(folder))?;
+        std::fs::write(file, content(*len))?;
+    }
+    let image = folder.with_extension("img");
+    copy(folder, &image)?;
+    let script = match table {
+        Table::None => return Ok(image),
+        Table::Mbr => "label: dos\nstart=1MiB, size=+, type=c\n",
+        Table::Gpt => "label: gpt\nstart=1MiB, size=+\n",
+    };
+    let volume = std::fs::read(&image)?;
+    std::fs::write(&image, [&vec![0; MARGIN], &volume[..], &vec![0; MARGIN]].concat())?;
+    let commands = folder.with_extension("sfdisk");
+    std::fs::write(&commands, script)?;
+    let mut sfdisk = Command::new(SFDISK);
+    sfdisk.arg("--quiet").arg(&image).stdin(File::open(&commands)?);
+    let output = sfdisk.output().context("cannot start sfdisk")?;
+    ensure!(output.status.success(), "sfdisk: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(image)
 }
 
 /// What the user gives a machine as a disk.
@@ -245,6 +311,29 @@ mod tests {
         let written = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let copied = volume.metadata(long).unwrap().modified().unwrap().unix_seconds();
         assert!(written.abs_diff(copied as u64) <= 2, "{written} {copied}");
+    }
+
+    #[test]
+    fn files_become_a_disk() {
+        let scratch = Scratch::new("disk").unwrap();
+        let files = [("a/b c".to_owned(), 1000), ("d".to_owned(), 0)];
+        let image = make(&files, Table::None, &scratch.path().join("files0")).unwrap();
+        let device = FileDevice::open(&image).unwrap();
+        let volume = Volume::new(FatFs::mount(device, MountOptions::new()).unwrap());
+        assert_eq!(volume.read("a/b c").unwrap(), content(1000));
+        assert!(volume.read("d").unwrap().is_empty());
+        assert_ne!(content(1001)[..1000], content(1000));
+        if crate::program::missing(&[SFDISK]).is_some() {
+            return eprintln!("skipped: no {SFDISK}");
+        }
+        for (table, at) in [(Table::Mbr, 510), (Table::Gpt, 512)] {
+            let divided = make(&files, table, &scratch.path().join("files1")).unwrap();
+            let divided = fs::read(divided).unwrap();
+            let mark: &[u8] = if table == Table::Mbr { &[0x55, 0xaa] } else { b"EFI PART" };
+            assert!(divided[at..].starts_with(mark));
+            // The beginning of the volume: its boot sector.
+            assert_eq!(divided[MARGIN..][..512], fs::read(&image).unwrap()[..512]);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A longer answer is none.
-const LONGEST: usize = 16 << 20;
+const LONGEST: usize = 32 << 20;
 
 /// A connection to a server, over any kind of stream.
 #[derive(Debug)]
@@ -188,6 +188,11 @@ impl<S: Read + Write> Connection<S> {
 }
 
 impl Answer {
+    /// What one of its headers says.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
     /// Fails unless it has this status, and this text somewhere in its body.
     pub(crate) fn expect(&self, status: u16, text: &str) -> Result<()> {
         ensure!(

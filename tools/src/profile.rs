@@ -12,9 +12,11 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::counted::Counted;
+use crate::disk::Wanted;
 use crate::icount::{self, Block};
 use crate::load::{self, Connections, Load};
 use crate::namespace::{self, Ipv6};
+use crate::qemu::Options;
 use crate::scratch::Scratch;
 use crate::symbols::Symbols;
 use crate::workspace::{self, Profile};
@@ -46,6 +48,10 @@ pub(crate) struct ProfileArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     smp: u32,
 
+    /// A disk: a file, or a folder, of which a FAT disk is made
+    #[arg(long, value_name = "PATH[:ro]")]
+    disk: Option<Wanted>,
+
     /// Rows of each table
     #[arg(long, value_name = "N", default_value_t = 40)]
     top: usize,
@@ -69,7 +75,11 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<i32> {
 fn under_load(elf: &Path, args: &ProfileArgs) -> Result<(HashMap<Block, u64>, Load)> {
     let folder = Scratch::new("profile")?;
     let file = folder.path().join("blocks");
-    let machine = Counted::serving(elf, args.smp, &[], Some(&file))?;
+    let image = folder.path().join("disk.img");
+    let disk = args.disk.as_ref().map(|wanted| wanted.disk(&image)).transpose()?;
+    let disks = disk.into_iter().collect();
+    let options = Options { smp: Some(args.smp), disks, ..Options::default() };
+    let machine = Counted::serving_with(elf, options, &[], Some(&file))?;
     let kind = if args.fresh { Connections::Fresh } else { Connections::KeptAlive };
     let run = |seconds| {
         load::wrk(Counted::SITE.into(), &args.url, (args.connections, kind), seconds)?.flawless(1)
