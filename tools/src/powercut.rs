@@ -149,6 +149,9 @@ impl<'a> Series<'a> {
                 self.settings.compare(&self.store)
             };
             check().with_context(|| format!("the machine had said:\n{said}"))?;
+            if self.files.has_two_names() {
+                self.mount_once_more()?;
+            }
         }
         self.mount_once_more()
     }
@@ -203,6 +206,7 @@ impl<'a> Series<'a> {
         let code = machine.wait()?;
         ensure!(code == 0, "it cannot read its files any more, exit code {code}:\n{said}");
         self.files.compare(&self.volume)?;
+        ensure!(!self.files.has_two_names(), "a file keeps two names:\n{said}");
         for finding in fsck::findings(&self.volume)? {
             ensure!(finding.is_allowed(false), "fsck finds after a repair: {finding:?}\n{said}");
         }

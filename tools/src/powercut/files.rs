@@ -61,13 +61,21 @@ impl Files {
         Ok(!self.renamed.is_empty())
     }
 
-    /// Compares with what is on the volume. What was uncertain is known then.
+    /// Whether a file has two names, one of which goes when the volume is mounted.
+    pub(super) fn has_two_names(&self) -> bool {
+        !self.renamed.is_empty()
+    }
+
+    /// Compares with what is on the volume. What was uncertain is known then, but for files with two names.
     pub(super) fn compare(&mut self, volume: &Path) -> Result<()> {
         let found = read(volume)?;
-        for (from, to, bytes) in self.renamed.drain(..) {
-            let has = |path| found.get(path) == Some(&bytes);
-            ensure!(has(&from) || has(&to), "{from} was to become {to}, and is gone");
+        for (from, to, bytes) in &self.renamed {
+            let has = |path| found.get(path) == Some(bytes);
+            ensure!(has(from) || has(to), "{from} was to become {to}, and is gone");
         }
+        self.renamed.retain(|(from, to, bytes)| {
+            [from, to].iter().all(|path| found.get(*path) == Some(bytes))
+        });
         for path in self.all.keys().chain(found.keys()) {
             if self.uncertain.contains(path) {
                 continue;
@@ -84,7 +92,8 @@ impl Files {
             }
         }
         self.all = found;
-        self.uncertain.clear();
+        let names = self.renamed.iter().flat_map(|(from, to, _)| [from.clone(), to.clone()]);
+        self.uncertain = names.collect();
         Ok(())
     }
 }
