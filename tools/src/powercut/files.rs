@@ -68,13 +68,18 @@ impl Files {
 
     /// Compares with what is on the volume. What was uncertain is known then, but for files with two names.
     pub(super) fn compare(&mut self, volume: &Path) -> Result<()> {
-        let found = read(volume)?;
+        let mut found = read(volume)?;
         for (from, to, bytes) in &self.renamed {
             let has = |path| found.get(path) == Some(bytes);
             ensure!(has(from) || has(to), "{from} was to become {to}, and is gone");
         }
+        // An old name that is gone in part is a short one.
+        let aliases: Vec<String> = self.aliases(&found).cloned().collect();
+        for path in &aliases {
+            found.remove(path);
+        }
         self.renamed.retain(|(from, to, bytes)| {
-            [from, to].iter().all(|path| found.get(*path) == Some(bytes))
+            !aliases.is_empty() || [from, to].iter().all(|path| found.get(*path) == Some(bytes))
         });
         for path in self.all.keys().chain(found.keys()) {
             if self.uncertain.contains(path) {
@@ -95,6 +100,22 @@ impl Files {
         let names = self.renamed.iter().flat_map(|(from, to, _)| [from.clone(), to.clone()]);
         self.uncertain = names.collect();
         Ok(())
+    }
+
+    /// Names that nobody has given, in the folder of a file that was being renamed, with its bytes.
+    fn aliases<'a>(
+        &self,
+        found: &'a BTreeMap<String, Vec<u8>>,
+    ) -> impl Iterator<Item = &'a String> {
+        let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        found.iter().filter_map(move |(path, file)| {
+            let is_new = !self.all.contains_key(path) && !self.uncertain.contains(path);
+            let is_renamed = self
+                .renamed
+                .iter()
+                .any(|(from, _, bytes)| bytes == file && folder(from) == folder(path));
+            (is_new && is_renamed).then_some(path)
+        })
     }
 }
 
