@@ -145,11 +145,11 @@ impl<'a> Series<'a> {
                     );
                     *sum.findings.entry(finding.name()).or_default() += 1;
                 }
-                self.files.compare(&self.volume)?;
+                self.files.compare(&self.volume, false)?;
                 self.settings.compare(&self.store)
             };
             check().with_context(|| format!("the machine had said:\n{said}"))?;
-            if self.files.has_two_names() {
+            if self.files.is_renaming() {
                 self.mount_once_more()?;
             }
         }
@@ -205,8 +205,7 @@ impl<'a> Series<'a> {
         output.read_to_string(&mut said).context("its console")?;
         let code = machine.wait()?;
         ensure!(code == 0, "it cannot read its files any more, exit code {code}:\n{said}");
-        self.files.compare(&self.volume)?;
-        ensure!(!self.files.has_two_names(), "a file keeps two names:\n{said}");
+        self.files.compare(&self.volume, true).with_context(|| format!("mounted:\n{said}"))?;
         for finding in fsck::findings(&self.volume)? {
             ensure!(finding.is_allowed(false), "fsck finds after a repair: {finding:?}\n{said}");
         }

@@ -61,26 +61,27 @@ impl Files {
         Ok(!self.renamed.is_empty())
     }
 
-    /// Whether a file has two names, one of which goes when the volume is mounted.
-    pub(super) fn has_two_names(&self) -> bool {
+    /// Whether a file was being renamed. What has become of it is known when the volume has been mounted.
+    pub(super) fn is_renaming(&self) -> bool {
         !self.renamed.is_empty()
     }
 
-    /// Compares with what is on the volume. What was uncertain is known then, but for files with two names.
-    pub(super) fn compare(&mut self, volume: &Path) -> Result<()> {
+    /// Compares with what is on the volume. What was uncertain is known then; but what was being renamed is so only if
+    /// the volume was mounted since.
+    pub(super) fn compare(&mut self, volume: &Path, was_mounted: bool) -> Result<()> {
         let mut found = read(volume)?;
         for (from, to, bytes) in &self.renamed {
             let has = |path| found.get(path) == Some(bytes);
             ensure!(has(from) || has(to), "{from} was to become {to}, and is gone");
+            // Two without a byte have no cluster that would tell that they are one.
+            let has_two = has(from) && has(to) && !bytes.is_empty();
+            ensure!(!(was_mounted && has_two), "{from} is {to} as well");
         }
-        // An old name that is gone in part is a short one.
-        let aliases: Vec<String> = self.aliases(&found).cloned().collect();
-        for path in &aliases {
-            found.remove(path);
+        if !was_mounted {
+            // An old name that is gone in part is a short one.
+            let aliases: Vec<String> = self.aliases(&found).cloned().collect();
+            aliases.iter().for_each(|path| _ = found.remove(path));
         }
-        self.renamed.retain(|(from, to, bytes)| {
-            !aliases.is_empty() || [from, to].iter().all(|path| found.get(*path) == Some(bytes))
-        });
         for path in self.all.keys().chain(found.keys()) {
             if self.uncertain.contains(path) {
                 continue;
@@ -97,6 +98,9 @@ impl Files {
             }
         }
         self.all = found;
+        if was_mounted {
+            self.renamed.clear();
+        }
         let names = self.renamed.iter().flat_map(|(from, to, _)| [from.clone(), to.clone()]);
         self.uncertain = names.collect();
         Ok(())
