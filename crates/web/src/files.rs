@@ -46,7 +46,7 @@ const INDEX: &str = "/index.html";
 /// neither. A directory is its `index.html`, or else a list of what is in it. Everything in the volume is shown to
 /// everybody: hidden files are only left out of lists.
 ///
-/// A request takes its future, some 1.5 KiB, and a buffer of the file's length and at most 16 KiB until it is answered; a list
+/// A request takes its future, some 7 KiB, and a buffer of the file's length and at most 16 KiB until it is answered; a list
 /// takes up to 256 KiB, and says so if there are more entries. Without memory the answer is "503". What cannot be read
 /// is a "500", and a warning in the log. If that happens in the middle of a file the connection ends: the client sees
 /// that the body is short.

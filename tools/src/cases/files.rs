@@ -99,10 +99,11 @@ fn disks() -> Vec<Case> {
 /// Clients who go, and who are many.
 fn hard_times() -> Vec<Case> {
     let on = |name| case(name, Network::tap()).disk(Disk::files(site(), Table::None));
-    let vanish = |case: Case| {
-        // What each of them has is 80 KiB or so, with its rings: kept, there would be no memory for the last ones.
+    let vanish = |mut case: Case| {
+        case.deadline = Duration::from_secs(120);
+        // Each has a buffer of 16 KiB: if they were kept, there would be no memory for the last ones.
         case.memory("16M")
-            .client(visitors::vanishing("/long.bin", 400))
+            .client(visitors::vanishing("/long.bin", 1500))
             .client(visitors::whole("/plain.txt", 1000, "text/plain; charset=utf-8"))
             .client(visitors::whole("/long.bin", LONG, "application/octet-stream"))
     };

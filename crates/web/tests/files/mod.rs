@@ -168,6 +168,26 @@ fn directories() {
 }
 
 #[test]
+fn long_lists_are_cut() {
+    let (volume, entries) = (volume(), 340);
+    let fill = async {
+        volume.create_dir("/crowd").await?;
+        for number in 0..entries {
+            // The longest names that there can be, of three bytes for each character.
+            let name = format!("/crowd/{number:03}{}", "漢".repeat(252));
+            volume.create(&name).await?.close().await?;
+        }
+        Ok::<_, wakeful_fat::Error>(())
+    };
+    fake::run(fill).expect("there is room");
+    let page = request("/crowd/", "");
+    let text = String::from_utf8(page.body).expect("a page is text");
+    let rows = text.matches("href=\"./").count();
+    assert!(text.contains("There are more") && (300..entries).contains(&rows), "{rows}");
+    assert!(!String::from_utf8_lossy(&request("/", "").body).contains("There are more"));
+}
+
+#[test]
 fn what_is_not_there() {
     for path in ["/none", "/none/", "/a.txt/", "/a.txt/b", "/site/none", "/a%3Ab", "/a.txt%2a"] {
         assert_eq!(request(path, "").status, 404, "{path}");
