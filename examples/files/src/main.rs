@@ -7,9 +7,6 @@
 #![no_std]
 #![no_main]
 
-extern crate alloc;
-
-use alloc::boxed::Box;
 use core::fmt;
 
 use wakeful::{
@@ -24,8 +21,7 @@ async fn main() -> Result<(), Error> {
     let disk = blk::disk(0).map_err(|_| Error::NoDisk)?;
     // Nothing is written here, so a volume that was not left in peace is taken as it is.
     let options = Options { is_read_only: true, ..Options::default() };
-    // To mount it takes more than a task has room for.
-    let volume = Box::pin(fs::mount_with(disk, options)).await.map_err(Error::Volume)?;
+    let volume = fs::mount_with(disk, options).await.map_err(Error::Volume)?;
     if let Some(label) = volume.label().await.map_err(Error::Volume)? {
         println!("files of the volume {label}");
     }
