@@ -30,7 +30,7 @@ use crate::workspace::{self, Profile};
 pub(super) const GROUP: &str = "http";
 
 /// Rows under load vary that much.
-const TOLERANCE: f64 = 0.08;
+pub(super) const TOLERANCE: f64 = 0.08;
 
 const PACKAGE: &str = "http";
 const PATH: &str = "/plaintext";
