@@ -130,7 +130,8 @@ impl Disk {
     }
 }
 
-const SFDISK: &str = "sfdisk";
+/// Makes tables of partitions.
+pub(crate) const SFDISK: &str = "sfdisk";
 
 /// Where a partition begins, and how much is left behind it for the second table of GPT.
 const MARGIN: usize = 1 << 20;
@@ -156,13 +157,19 @@ fn make(files: &[(String, usize)], table: Table, folder: &Path) -> Result<PathBu
     };
     let volume = std::fs::read(&image)?;
     std::fs::write(&image, [&vec![0; MARGIN], &volume[..], &vec![0; MARGIN]].concat())?;
-    let commands = folder.with_extension("sfdisk");
-    std::fs::write(&commands, script)?;
+    divide(&image, script)?;
+    Ok(image)
+}
+
+/// Writes a table of partitions, as the commands for `sfdisk` say, and nothing else.
+pub(crate) fn divide(image: &Path, commands: &str) -> Result<()> {
+    let file = image.with_extension("sfdisk");
+    std::fs::write(&file, commands)?;
     let mut sfdisk = Command::new(SFDISK);
-    sfdisk.arg("--quiet").arg(&image).stdin(File::open(&commands)?);
+    sfdisk.args(["--quiet", "--wipe", "never"]).arg(image).stdin(File::open(&file)?);
     let output = sfdisk.output().context("cannot start sfdisk")?;
     ensure!(output.status.success(), "sfdisk: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(image)
+    Ok(())
 }
 
 /// What the user gives a machine as a disk.

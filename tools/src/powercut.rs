@@ -9,6 +9,10 @@
 //! - `fsck.vfat` finds nothing worse than lost clusters ([`fsck`]), apart from a renamed file under both its names; and
 //!   nothing at all to be lost when the machine has mounted the volume once more.
 //!
+//! What QEMU has written when it is killed stays in this computer's memory, in the order in which it was written. So this finds
+//! what is written in a wrong order, or not yet when the machine says so; but not a flush that is missing. For that the
+//! tests of `crates/fat`, `crates/settings` and `crates/block` have a disk that forgets what was not flushed.
+//!
 //! The machine runs `disksuite`, which prints what it is about to do, and what is done.
 
 mod files;

@@ -95,7 +95,8 @@ async fn files(volume: Volume, task: u64, mut random: Random) -> Result<(), Erro
     }
 }
 
-async fn append(volume: &Volume, path: &str, bytes: &[u8]) -> Result<(), Error> {
+/// Writes behind what a file has, which is made if there is none.
+pub(crate) async fn append(volume: &Volume, path: &str, bytes: &[u8]) -> Result<(), Error> {
     let mut file = volume.open_with(path, OpenOptions::new().append().create()).await?;
     let mut done = 0;
     while done < bytes.len() {

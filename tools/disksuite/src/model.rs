@@ -14,6 +14,7 @@ use wakeful::{
 };
 
 use crate::{
+    load::append,
     random::{Random, bytes},
     tree,
 };
@@ -148,15 +149,6 @@ impl Model {
             Err(format!("{count} files instead of {}", self.files.len()))
         }
     }
-}
-
-async fn append(volume: &Volume, path: &str, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = volume.open_with(path, OpenOptions::new().append().create()).await?;
-    let mut done = 0;
-    while done < bytes.len() {
-        done += file.write(&bytes[done..]).await?;
-    }
-    file.close().await
 }
 
 /// Writes somewhere in a file, and gives it another length.

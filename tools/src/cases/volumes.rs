@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::case::{Case, Disks, Image, exit};
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, SFDISK};
 use crate::peer::Random;
 use crate::virtio::Virtio;
 use crate::workspace::Profile;
@@ -26,7 +26,6 @@ const FOLDER: &str = "files";
 const MKFS_VFAT: &str = "mkfs.vfat";
 const MCOPY: &str = "mcopy";
 const FSCK_VFAT: &str = "fsck.vfat";
-const SFDISK: &str = "sfdisk";
 const MKFS_EXT4: &str = "mkfs.ext4";
 
 /// Where the first partition of a disk is, in sectors.
@@ -187,11 +186,7 @@ fn partitioned(folder: &Path, label: &str) -> Result<Vec<Disk>> {
     let disks = vfat(folder, 64, "16", FIRST)?;
     let kind = if label == "gpt" { "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7" } else { "6" };
     let script = format!("label: {label}\nstart={FIRST}, type={kind}\n");
-    let script_file = folder.join("partitions");
-    fs::write(&script_file, script)?;
-    let mut sfdisk = Command::new(SFDISK);
-    sfdisk.args(["--quiet", "--wipe", "never"]).arg(folder.join(VOLUME));
-    run(sfdisk.stdin(fs::File::open(&script_file)?))?;
+    disk::divide(&folder.join(VOLUME), &script)?;
     Ok(disks)
 }
 
