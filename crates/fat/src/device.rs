@@ -5,7 +5,8 @@
 //! device's own future, and polls the driver's call again. So no future is boxed and none refers to itself, all are `Send`
 //! if the device's are, and nobody but the driver's call touches the driver's buffers.
 //!
-//! Here is also decided what must be durable before what: [`Order`].
+//! Here is also decided what must be durable before what: [`Order`]; and while something is renamed, the driver sees its old entry
+//! as it was ([`detach`](crate::detach)).
 
 use alloc::{sync::Arc, vec::Vec};
 use core::{
@@ -20,6 +21,8 @@ use hadris_io::{Error, ErrorKind, ErrorType};
 use hadris_storage::{BlockIndex, BlockSize, async_};
 use spin::Mutex;
 use wakeful_block::{BlockDevice, Error as DeviceError, Geometry};
+
+use crate::detach::{Move, Old, State};
 
 /// The largest block that the driver can keep.
 const MAX_BLOCK_SIZE: u32 = 4096;
@@ -64,6 +67,8 @@ struct Desk {
     is_unflushed: bool,
     /// The future of a write was dropped: it may still happen.
     is_stray: bool,
+    /// What is being renamed.
+    moving: Option<Move>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +97,7 @@ impl Exchange {
             // Whoever wrote before us may not have flushed.
             is_unflushed: true,
             is_stray: false,
+            moving: None,
         };
         let limit = (limit / block_size).max(1) * block_size;
         Self { desk: Mutex::new(desk), block_size, limit }
@@ -105,6 +111,28 @@ impl Exchange {
     /// Where the allocation tables are, in bytes.
     pub(crate) fn set_tables(&self, tables: Range<u64>) {
         self.desk.lock().tables = tables;
+    }
+
+    /// Something is about to be renamed.
+    pub(crate) fn begin_move(&self, moving: Move) {
+        self.desk.lock().moving = Some(moving);
+    }
+
+    /// Whether there is a rename that has not freed the old entry; where that is, and in which state.
+    pub(crate) fn moving(&self) -> Option<(u64, State)> {
+        self.desk.lock().moving.as_ref().map(|moving| (moving.place(), moving.state))
+    }
+
+    /// The old entry is written as it is given, from now on.
+    pub(crate) fn bring_back(&self) {
+        if let Some(moving) = &mut self.desk.lock().moving {
+            moving.state = State::Returning;
+        }
+    }
+
+    /// The rename is over.
+    pub(crate) fn end_move(&self) {
+        self.desk.lock().moving = None;
     }
 
     /// Waits until no dropped write can happen any more. Comes before all else that is asked of the device, as what
@@ -150,7 +178,11 @@ impl Exchange {
         let result = match wish {
             Wish::Read { block, len } => {
                 let mut loan = self.lend();
-                device.read(block, &mut loan.buffer[..len]).await
+                let result = device.read(block, &mut loan.buffer[..len]).await;
+                if let Some(moving) = &self.desk.lock().moving {
+                    moving.reveal(self.start(block), &mut loan.buffer[..len]);
+                }
+                result
             }
             Wish::Write { block, len, is_first } => self.write(device, block, len, is_first).await,
             Wish::Flush => self.flush(device).await,
@@ -166,6 +198,7 @@ impl Exchange {
         is_first: bool,
     ) -> Result<(), DeviceError> {
         let written = Written { block, is_table: self.is_table(block, len) };
+        let has_freed = self.detach(device, written, len).await?;
         let must_flush = {
             let desk = self.desk.lock();
             desk.is_unflushed && is_first && desk.must_flush(written)
@@ -181,8 +214,58 @@ impl Exchange {
         }
         let loan = self.lend();
         let result = device.write(block, &loan.buffer[..len]).await;
-        self.desk.lock().is_stray = false;
+        let mut desk = self.desk.lock();
+        desk.is_stray = false;
+        if has_freed && result.is_ok() {
+            desk.moving = None;
+        }
         result
+    }
+
+    /// If the driver is about to write the new entry of what is renamed, detaches the old one before, or in the same write, if
+    /// they lie in the same block. Says whether the driver frees the old one.
+    async fn detach<D: BlockDevice>(
+        &self,
+        device: &D,
+        written: Written,
+        len: usize,
+    ) -> Result<bool, DeviceError> {
+        if written.is_table {
+            return Ok(false);
+        }
+        let start = self.start(written.block);
+        let (place, mut bytes) = {
+            let Desk { moving, buffer, .. } = &mut *self.desk.lock();
+            let Some(moving) = moving else {
+                return Ok(false);
+            };
+            let bytes = &mut buffer[..len];
+            let is_now = moving.state == State::Attached && moving.is_published_by(start, bytes);
+            if is_now {
+                moving.state = State::Detached;
+            }
+            let old = moving.conceal(start, bytes);
+            if !is_now || old != Old::Elsewhere {
+                return Ok(old == Old::Freed);
+            }
+            (moving.place(), core::mem::take(&mut moving.block))
+        };
+        let block = place / self.block_size as u64;
+        device.read(block, &mut bytes).await?;
+        if let Some(moving) = &self.desk.lock().moving {
+            moving.conceal(self.start(block), &mut bytes);
+        }
+        self.flush(device).await?;
+        {
+            let mut desk = self.desk.lock();
+            desk.is_unflushed = true;
+            desk.is_stray = true;
+        }
+        let result = device.write(block, &bytes).await;
+        self.desk.lock().is_stray = false;
+        result?;
+        self.flush(device).await?;
+        Ok(false)
     }
 
     async fn flush<D: BlockDevice>(&self, device: &D) -> Result<(), DeviceError> {
@@ -201,8 +284,13 @@ impl Exchange {
         Loan { buffer: core::mem::take(&mut self.desk.lock().buffer), exchange: self }
     }
 
+    /// A block's first byte.
+    fn start(&self, block: u64) -> u64 {
+        block.saturating_mul(self.block_size as u64)
+    }
+
     fn is_table(&self, block: u64, len: usize) -> bool {
-        let start = block.saturating_mul(self.block_size as u64);
+        let start = self.start(block);
         let tables = &self.desk.lock().tables;
         start < tables.end && tables.start < start.saturating_add(len as u64)
     }

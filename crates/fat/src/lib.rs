@@ -46,6 +46,9 @@
 //!   and never lose both, write another, sync, rename. A directory in the place of another may leave that name free.
 //! - Files that were not touched are as they were.
 //!
+//! What was being renamed may have no name, until the volume is mounted again to be written. It never has two, unless it is an
+//! empty file.
+//!
 //! The next mount repairs what was left half done: a mark on the disk says that something may be. What it cannot
 //! mend without loss, it leaves alone: [`Health::Damaged`].
 //!
@@ -68,6 +71,7 @@
 extern crate alloc;
 
 mod date;
+mod detach;
 mod device;
 mod directory;
 mod error;
@@ -75,6 +79,7 @@ mod file;
 mod mark;
 mod options;
 mod path;
+mod rename;
 mod repair;
 mod replace;
 mod session;

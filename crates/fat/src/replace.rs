@@ -7,7 +7,8 @@
 //! | written so far | target | source | repair |
 //! |---|---|---|---|
 //! | nothing | old | new | |
-//! | target | new, marked | new | removes the name of the source, frees the old clusters |
+//! | source | old | [detached](crate::detach) | brings the source back |
+//! | target | new, marked | detached | frees what is left of the source's name, and the old clusters |
 //! | source | new, marked | old, marked | removes the source |
 //! | source removed | new, marked | | takes the mark away |
 //! | mark removed | new | | |
@@ -18,12 +19,12 @@
 use alloc::string::String;
 use core::pin::pin;
 
-use hadris_fat_raw::{ATTR_ARCHIVE, FatKind, Slot, io::async_ as raw};
+use hadris_fat_raw::{ATTR_ARCHIVE, ENTRY_SIZE, FatKind, Slot, io::async_ as raw};
 use hadris_fs::{Name, NodeId, SetAttr};
 use wakeful_block::BlockDevice;
 
 use crate::{
-    Error,
+    Error, detach,
     device::{Adapter, Block, Order},
     session::{Session, State, ask},
     volume::copy,
@@ -73,14 +74,7 @@ impl<D: BlockDevice> Session<'_, D> {
         // What the driver knows of them will be wrong.
         self.unpin_all();
         let kind = self.state.fs.info().kind();
-        let mut adapter = self.shared.adapter.clone();
-        let old = {
-            let spare = &mut self.state.spare;
-            spare.invalidate();
-            let call = pin!(raw::read_slot(&mut adapter, spare, target));
-            self.shared.run(call).await?
-        };
-        let Slot::Short(old) = old else {
+        let Slot::Short(old) = self.read_slot(target).await? else {
             return Err(Error::Corrupt);
         };
         let (cluster, size) = (old.first_cluster(kind), old.size());
@@ -118,15 +112,6 @@ impl<D: BlockDevice> Session<'_, D> {
         self.state.replacement = None;
         Ok(())
     }
-
-    /// Where the entry of a file is, in bytes.
-    async fn place(&mut self, node: NodeId) -> Result<u64, Error> {
-        let mut places = [hadris_fs::Extent::new(0, 0)];
-        match ask!(self, fs => fs.records(node, &mut places))? {
-            1 => Ok(places[0].offset()),
-            _ => Err(Error::Corrupt),
-        }
-    }
 }
 
 /// Gives each of the two entries what the other has, as far as that is not done.
@@ -139,12 +124,20 @@ async fn exchange(
     let Slot::Short(mut new) = raw::read_slot(adapter, block, target).await? else {
         return Err(Error::Corrupt);
     };
-    let found = raw::read_slot(adapter, block, source).await?;
-    let Slot::Short(mut old) = found else {
+    let mut bytes = [0; ENTRY_SIZE];
+    raw::read_bytes(adapter, block, source, &mut bytes).await?;
+    let detached = detach::attached(&bytes);
+    let mut old = match (Slot::parse(&bytes), detached) {
+        (Slot::Short(entry), _) | (_, Some(entry)) => entry,
         // It is removed already.
-        return if found == Slot::Free { Ok(()) } else { Err(Error::Corrupt) };
+        (Slot::Free, None) => return Ok(()),
+        _ => return Err(Error::Corrupt),
     };
     if new.nt_case() & TARGET == 0 && old.nt_case() & VICTIM == 0 {
+        if detached.is_none() {
+            detach::detach(&mut bytes);
+            raw::write_bytes(adapter, block, source, &bytes).await?;
+        }
         new.set_nt_case(new.nt_case() | TARGET);
         new.set_attributes(old.attributes() | ATTR_ARCHIVE);
         let (date, time, tenths) = old.created();

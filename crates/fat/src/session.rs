@@ -1,11 +1,12 @@
 //! What all users of a volume share, and the turn of the one who has its lock.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 
 use arrayvec::ArrayVec;
 use hadris_fat::async_::FatFs;
-use hadris_fs::{Name, NodeId, OpenMode, Resolve};
+use hadris_fat_raw::{Slot, io::async_ as raw};
+use hadris_fs::{Extent, Name, NodeId, OpenMode, Resolve};
 use maitake_sync::{Mutex, MutexGuard, blocking};
 use wakeful_block::BlockDevice;
 
@@ -114,6 +115,7 @@ impl<D: BlockDevice> Shared<D> {
         self.exchange.set_order(Order::Each);
         self.exchange.settle(&self.device).await?;
         session.finish_replacement().await?;
+        session.finish_move().await?;
         session.close_left().await;
         Ok(session)
     }
@@ -205,6 +207,24 @@ impl<D: BlockDevice> Session<'_, D> {
 
     pub(crate) async fn stat(&mut self, node: NodeId) -> Result<hadris_fs::Metadata, Error> {
         ask!(self, fs => fs.stat(node))
+    }
+
+    /// Where the entry of a file or directory is, in bytes.
+    pub(crate) async fn place(&mut self, node: NodeId) -> Result<u64, Error> {
+        let mut places = [Extent::new(0, 0)];
+        match ask!(self, fs => fs.records(node, &mut places))? {
+            1 => Ok(places[0].offset()),
+            _ => Err(Error::Corrupt),
+        }
+    }
+
+    /// What is at this byte of the disk. The driver's cache is not asked.
+    pub(crate) async fn read_slot(&mut self, place: u64) -> Result<Slot, Error> {
+        let mut adapter = self.shared.adapter.clone();
+        let spare = &mut self.state.spare;
+        spare.invalidate();
+        let call = pin!(raw::read_slot(&mut adapter, spare, place));
+        self.shared.run(call).await
     }
 
     /// Pins for this turn what the driver has pinned for us.

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, pin::pin};
 
 use hadris_fat::{FatKind, async_::FatFs};
-use hadris_fs::{MountOptions, Name, RenameMode, SetAttr};
+use hadris_fs::{MountOptions, Name, SetAttr};
 use wakeful_block::BlockDevice;
 
 use crate::{
@@ -422,13 +422,7 @@ impl<D: BlockDevice> Volume<D> {
             Ok(_) | Err(Error::NotFound) => {}
             Err(error) => return Err(error),
         }
-        session.change().await?;
-        if session.is_open(source) {
-            // Both names are to have its length.
-            ask!(session, fs => fs.fsync(source))?;
-        }
-        let (from, to) = (Name::new(from), Name::new(to));
-        ask!(session, fs => fs.rename(from_directory, from, to_directory, to, RenameMode::Replace))
+        session.rename(source, (from_directory, from), (to_directory, to)).await
     }
 
     /// Makes durable all that was done, and marks the volume as left in peace. Nothing to do takes no request.

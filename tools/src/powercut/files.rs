@@ -23,8 +23,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Does what was done. Whether a file was being renamed in the end.
-    pub(super) fn follow(&mut self, deeds: &Deeds<'_>) -> Result<bool> {
+    /// Does what was done.
+    pub(super) fn follow(&mut self, deeds: &Deeds<'_>) -> Result<()> {
         for (words, was_there) in &deeds.all {
             match words[..] {
                 ["write", path, number, len] => {
@@ -58,7 +58,7 @@ impl Files {
                 _ => {}
             }
         }
-        Ok(!self.renamed.is_empty())
+        Ok(())
     }
 
     /// Whether a file was being renamed. What has become of it is known when the volume has been mounted.
@@ -69,18 +69,13 @@ impl Files {
     /// Compares with what is on the volume. What was uncertain is known then; but what was being renamed is so only if
     /// the volume was mounted since.
     pub(super) fn compare(&mut self, volume: &Path, was_mounted: bool) -> Result<()> {
-        let mut found = read(volume)?;
+        let found = read(volume)?;
         for (from, to, bytes) in &self.renamed {
-            let has = |path| found.get(path) == Some(bytes);
-            ensure!(has(from) || has(to), "{from} was to become {to}, and is gone");
+            let names = [from, to].into_iter().filter(|path| found.get(*path) == Some(bytes));
+            let names = names.count();
             // Two without a byte have no cluster that would tell that they are one.
-            let has_two = has(from) && has(to) && !bytes.is_empty();
-            ensure!(!(was_mounted && has_two), "{from} is {to} as well");
-        }
-        if !was_mounted {
-            // An old name that is gone in part is a short one.
-            let aliases: Vec<String> = self.aliases(&found).cloned().collect();
-            aliases.iter().for_each(|path| _ = found.remove(path));
+            ensure!(names < 2 || bytes.is_empty(), "{from} is {to} as well");
+            ensure!(names > 0 || !was_mounted, "{from} was to become {to}, and is gone");
         }
         for path in self.all.keys().chain(found.keys()) {
             if self.uncertain.contains(path) {
@@ -104,22 +99,6 @@ impl Files {
         let names = self.renamed.iter().flat_map(|(from, to, _)| [from.clone(), to.clone()]);
         self.uncertain = names.collect();
         Ok(())
-    }
-
-    /// Names that nobody has given, in the folder of a file that was being renamed, with its bytes.
-    fn aliases<'a>(
-        &self,
-        found: &'a BTreeMap<String, Vec<u8>>,
-    ) -> impl Iterator<Item = &'a String> {
-        let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-        found.iter().filter_map(move |(path, file)| {
-            let is_new = !self.all.contains_key(path) && !self.uncertain.contains(path);
-            let is_renamed = self
-                .renamed
-                .iter()
-                .any(|(from, _, bytes)| bytes == file && folder(from) == folder(path));
-            (is_new && is_renamed).then_some(path)
-        })
     }
 }
 

@@ -22,13 +22,12 @@ enum Kind {
     ChainTooLong,
     CopiesDiffer,
     LongNamePart,
-    TwoNames,
     Other,
 }
 
 /// What a line begins with or has in it, and what it means (fsck.fat 4.2, `src/check.c`, `src/fat.c`, `src/lfn.c`,
 /// `src/boot.c`).
-const MEANINGS: [(&str, Kind); 14] = [
+const MEANINGS: [(&str, Kind); 12] = [
     ("Dirty bit is set", Kind::NotUnmounted),
     ("There are differences between boot sector and its backup", Kind::NotUnmounted),
     ("Free cluster summary", Kind::FreeCount),
@@ -41,8 +40,6 @@ const MEANINGS: [(&str, Kind); 14] = [
     ("A new long file name starts within an old one", Kind::LongNamePart),
     ("Unexpected long filename sequence number", Kind::LongNamePart),
     ("Checksum in long filename part wrong", Kind::LongNamePart),
-    ("share clusters", Kind::TwoNames),
-    ("Duplicate directory entry", Kind::TwoNames),
 ];
 
 /// Lines that say what a finding is about, or what would be done about it.
@@ -70,9 +67,8 @@ const DETAILS: [&str; 20] = [
 ];
 
 impl Finding {
-    /// Whether it may be after a loss of power: nothing is lost but clusters that nobody has. A file that was being
-    /// renamed may have both its names.
-    pub(super) fn is_allowed(&self, is_renaming: bool) -> bool {
+    /// Whether it may be after a loss of power: nothing is lost but clusters that nobody has.
+    pub(super) fn is_allowed(&self) -> bool {
         match self.kind {
             Kind::NotUnmounted
             | Kind::FreeCount
@@ -80,7 +76,6 @@ impl Finding {
             | Kind::ChainTooLong
             | Kind::CopiesDiffer
             | Kind::LongNamePart => true,
-            Kind::TwoNames => is_renaming,
             Kind::Other => false,
         }
     }
@@ -93,7 +88,6 @@ impl Finding {
             Kind::ChainTooLong => "longer chain than file",
             Kind::CopiesDiffer => "copies of the FAT differ",
             Kind::LongNamePart => "part of a long name",
-            Kind::TwoNames => "two names of one file",
             Kind::Other => "something else",
         }
     }
@@ -135,12 +129,12 @@ mod tests {
                     \"x\"\n  Auto-deleting.\nReclaimed 3 unused clusters (6144 bytes).\n\nLeaving filesystem \
                     unchanged.\nx.img: 5 files, 7/100 clusters\n";
         let found = read(text, "x.img");
-        assert!(found.iter().all(|finding| finding.is_allowed(false)), "{found:?}");
+        assert!(found.iter().all(|finding| finding.is_allowed()), "{found:?}");
         assert_eq!(found.len(), 3);
         let bad = read("/a and\n/b\n  share clusters.\n  Truncating second to 0 bytes.\n", "x.img");
         assert_eq!(bad.len(), 1);
-        assert!(bad[0].is_allowed(true) && !bad[0].is_allowed(false));
+        assert!(!bad[0].is_allowed());
         let bad = read("/a\n  Contains a free cluster (5). Assuming EOF.\n", "x.img");
-        assert!(bad.len() == 1 && !bad[0].is_allowed(true), "{bad:?}");
+        assert!(bad.len() == 1 && !bad[0].is_allowed(), "{bad:?}");
     }
 }

@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 use hadris_fat_raw::{
-    LFN_LAST_ENTRY, RootLocation, ShortEntry, Slot,
+    ENTRY_SIZE, LFN_LAST_ENTRY, RootLocation, ShortEntry, Slot,
     io::{DirStart, DirWalk, Fat, async_ as raw},
     lfn::Assembler,
 };
 
 use super::{Raw, clusters::Clusters};
 use crate::{
-    Error,
+    Error, detach,
     error::DriverError,
     replace::{TARGET, VICTIM},
 };
@@ -25,8 +25,8 @@ const MAX_DEPTH: usize = 1024;
 /// What is to be mended of each kind is less than this after a loss of power.
 const MAX_FIXES: usize = 16;
 
-/// Entries with the same clusters as others: one rename at a time is cut.
-pub(super) const MAX_DOUBLES: usize = 4;
+/// Free entries that look as if they were detached. At most one is; others may be what is left of one.
+const MAX_DETACHED: usize = 8;
 
 /// Why an inspection ends early.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl From<DriverError> for Stop {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fix {
     /// The entry `..` at this byte names another parent than this cluster.
-    Parent { place: u64, parent: u32, said: u32, of: u32 },
+    Parent { place: u64, parent: u32 },
     /// The file whose entry is at this byte is empty, and yet has clusters.
     Empty { place: u64 },
     /// The file that ends with this cluster has more of them.
@@ -70,38 +70,31 @@ pub(super) enum Fix {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) directory: DirStart,
-    /// The first cluster of the directory that it is in, 0 for the root: what `..` says below it.
-    pub(super) parent: u32,
     /// The first of its slots.
     pub(super) from: u32,
     /// The last of its slots.
     pub(super) slot: u32,
     /// The last slot's first byte.
     pub(super) place: u64,
-    pub(super) cluster: u32,
-    pub(super) size: u32,
-    pub(super) is_directory: bool,
-    /// It has just replaced another: [`TARGET`].
-    pub(super) is_target: bool,
-    /// It seems to have lost its long name: it has none, and its short one is of the kind that goes with one. The driver
-    /// removes a name from its long end.
-    pub(super) is_half: bool,
-    /// It has got what another had: [`VICTIM`].
-    pub(super) is_victim: bool,
+}
+
+/// A detached entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Detached {
+    /// Its first byte.
+    pub(super) place: u64,
+    pub(super) entry: ShortEntry,
 }
 
 pub(super) struct Inspection<'a> {
     fat: &'a Fat,
     pub(super) used: Clusters,
     pub(super) fixes: ArrayVec<Fix, MAX_FIXES>,
-    /// Entries whose clusters are another's.
-    pub(super) doubles: ArrayVec<Entry, MAX_DOUBLES>,
-    /// A [`VICTIM`]. There is a replacement under way if there is a [`TARGET`] as well.
-    pub(super) victim: Option<Entry>,
+    /// An entry that has got what another had: [`VICTIM`].
+    victim: Option<Entry>,
+    /// There is a [`TARGET`].
     has_target: bool,
-    /// What was found before: who is first to the clusters of these doubles?
-    before: Option<&'a Self>,
-    pub(super) owners: ArrayVec<Entry, MAX_DOUBLES>,
+    detached: ArrayVec<Detached, MAX_DETACHED>,
 }
 
 /// A directory in which the walk is.
@@ -112,16 +105,14 @@ struct Level {
 }
 
 impl<'a> Inspection<'a> {
-    pub(super) fn new(fat: &'a Fat, before: Option<&'a Self>) -> Result<Self, Error> {
+    pub(super) fn new(fat: &'a Fat) -> Result<Self, Error> {
         Ok(Self {
             fat,
             used: Clusters::new(fat.geometry().max_cluster())?,
             fixes: ArrayVec::new(),
-            doubles: ArrayVec::new(),
             victim: None,
             has_target: false,
-            before,
-            owners: ArrayVec::new(),
+            detached: ArrayVec::new(),
         })
     }
 
@@ -161,12 +152,18 @@ impl<'a> Inspection<'a> {
                     name.push(&piece);
                     continue;
                 }
-                Slot::Free | Slot::End => {
+                Slot::Free => {
                     name.reset();
                     self.note_pieces(directory, pieces.take(), slot)?;
-                    if found == Slot::End {
-                        levels.pop();
+                    if let Some(place) = place {
+                        self.note_detached(volume, place).await?;
                     }
+                    continue;
+                }
+                Slot::End => {
+                    name.reset();
+                    self.note_pieces(directory, pieces.take(), slot)?;
+                    levels.pop();
                     continue;
                 }
                 Slot::Short(entry) => entry,
@@ -181,82 +178,78 @@ impl<'a> Inspection<'a> {
             let Some(place) = place.filter(|_| entry.is_visible()) else {
                 continue;
             };
-            let entry = self.entry(directory, parent, from, slot, place, &entry);
-            if entry.is_target {
+            if entry.nt_case() & TARGET != 0 {
                 self.has_target = true;
                 self.note(Fix::Target { place })?;
             }
-            if entry.is_victim {
-                self.victim = Some(entry);
-                if self.before.is_some_and(Self::is_replacing) {
-                    // Its clusters are nobody's.
-                    continue;
-                }
+            if entry.nt_case() & VICTIM != 0 {
+                self.victim = Some(Entry { directory, from, slot, place });
             }
-            if self.is_new(entry)? {
-                if entry.is_directory {
-                    self.follow(volume, entry.cluster, u32::MAX).await?;
-                    self.check_dots(volume, entry).await?;
-                    let walk = DirWalk::new(DirStart::Chain(entry.cluster));
-                    enter(&mut levels, Level { walk, slot: 0, parent: entry.cluster })?;
-                } else {
-                    self.check_file(volume, entry).await?;
+            let cluster = entry.first_cluster(self.fat.geometry().kind());
+            if cluster == 0 {
+                if entry.is_dir() || entry.size() > 0 {
+                    return Err(Stop::Damaged);
                 }
+            } else if !self.fat.is_cluster(cluster) {
+                return Err(Stop::Damaged);
+            } else if entry.is_dir() {
+                self.follow(volume, cluster, u32::MAX).await?;
+                self.check_dots(volume, cluster, parent).await?;
+                let walk = DirWalk::new(DirStart::Chain(cluster));
+                enter(&mut levels, Level { walk, slot: 0, parent: cluster })?;
+            } else {
+                self.check_file(volume, place, cluster, entry.size()).await?;
             }
         }
         Ok(())
     }
 
-    /// Whether one file was about to replace another, and both entries are written.
-    pub(super) fn is_replacing(&self) -> bool {
-        self.has_target && self.victim.is_some()
+    /// If one file was about to replace another, and both entries are written, the entry that is to go.
+    pub(super) fn victim(&self) -> Option<Entry> {
+        self.victim.filter(|_| self.has_target)
     }
 
-    fn entry(
-        &self,
-        directory: DirStart,
-        parent: u32,
-        from: u32,
-        slot: u32,
-        place: u64,
-        entry: &ShortEntry,
-    ) -> Entry {
-        Entry {
-            directory,
-            parent,
-            from,
-            slot,
-            place,
-            cluster: entry.first_cluster(self.fat.geometry().kind()),
-            size: entry.size(),
-            is_directory: entry.is_dir(),
-            is_target: entry.nt_case() & TARGET != 0,
-            is_half: from == slot && entry.name().contains(&b'~'),
-            is_victim: entry.nt_case() & VICTIM != 0,
-        }
+    /// Whether there are entries that may be detached.
+    pub(super) fn has_detached(&self) -> bool {
+        !self.detached.is_empty()
     }
 
-    /// Whether this is the first entry for its clusters.
-    fn is_new(&mut self, entry: Entry) -> Result<bool, Stop> {
-        if entry.cluster == 0 {
-            return if entry.is_directory || entry.size > 0 {
-                Err(Stop::Damaged)
-            } else {
-                Ok(false)
+    /// An entry that was detached, and whose clusters no other has. What is used is not known any more.
+    pub(super) async fn find_detached(
+        mut self,
+        volume: &mut Raw<'_>,
+    ) -> Result<Option<Detached>, Stop> {
+        let geometry = self.fat.geometry();
+        for detached in core::mem::take(&mut self.detached) {
+            let Detached { entry, .. } = detached;
+            let need = match entry.size().div_ceil(geometry.cluster_size()) {
+                _ if entry.is_dir() => u32::MAX,
+                // Opened to be written, and got its first cluster.
+                clusters => clusters.max(1),
             };
+            match self.follow(volume, entry.first_cluster(geometry.kind()), need).await {
+                Ok((_, passed, _)) if entry.is_dir() || passed == need => {
+                    return Ok(Some(detached));
+                }
+                // They are free, or another's.
+                Ok(_) | Err(Stop::Damaged) => {}
+                Err(failed) => return Err(failed),
+            }
         }
-        if !self.fat.is_cluster(entry.cluster) {
-            return Err(Stop::Damaged);
+        Ok(None)
+    }
+
+    async fn note_detached(&mut self, volume: &mut Raw<'_>, place: u64) -> Result<(), Stop> {
+        let mut slot = [0; ENTRY_SIZE];
+        raw::read_bytes(&mut volume.adapter, &mut volume.entries, place, &mut slot).await?;
+        if let Some(entry) = detach::attached(&slot)
+            && self.fat.is_cluster(entry.first_cluster(self.fat.geometry().kind()))
+            && !(entry.is_dir() && entry.size() > 0)
+        {
+            // Where there are so many, they are not ours.
+            let _ = self.detached.try_push(Detached { place, entry });
         }
-        if self.used.contains(entry.cluster) {
-            self.doubles.try_push(entry).map_err(|_| Stop::Damaged)?;
-            return Ok(false);
-        }
-        let doubles = self.before.map_or(&[][..], |before| &before.doubles);
-        if doubles.iter().any(|double| double.cluster == entry.cluster) {
-            self.owners.try_push(entry).map_err(|_| Stop::Damaged)?;
-        }
-        Ok(true)
+        Ok(())
     }
 
     /// Passes the first `most` clusters of a chain. Says which was the last of them, how many there were, and
@@ -282,12 +275,18 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    async fn check_file(&mut self, volume: &mut Raw<'_>, entry: Entry) -> Result<(), Stop> {
-        let need = entry.size.div_ceil(self.fat.geometry().cluster_size());
+    async fn check_file(
+        &mut self,
+        volume: &mut Raw<'_>,
+        place: u64,
+        cluster: u32,
+        size: u32,
+    ) -> Result<(), Stop> {
+        let need = size.div_ceil(self.fat.geometry().cluster_size());
         if need == 0 {
-            return self.note(Fix::Empty { place: entry.place });
+            return self.note(Fix::Empty { place });
         }
-        let (cluster, passed, has_more) = self.follow(volume, entry.cluster, need).await?;
+        let (cluster, passed, has_more) = self.follow(volume, cluster, need).await?;
         if passed < need {
             return Err(Stop::Damaged);
         }
@@ -295,15 +294,20 @@ impl<'a> Inspection<'a> {
     }
 
     /// Checks `.` and `..`, the first two entries of every directory but the root.
-    async fn check_dots(&mut self, volume: &mut Raw<'_>, entry: Entry) -> Result<(), Stop> {
+    async fn check_dots(
+        &mut self,
+        volume: &mut Raw<'_>,
+        cluster: u32,
+        parent: u32,
+    ) -> Result<(), Stop> {
         let kind = self.fat.geometry().kind();
-        let place = self.fat.cluster_at(entry.cluster).map_err(|_| Stop::Damaged)?;
+        let place = self.fat.cluster_at(cluster).map_err(|_| Stop::Damaged)?;
         let Slot::Short(own) =
             raw::read_slot(&mut volume.adapter, &mut volume.entries, place).await?
         else {
             return Err(Stop::Damaged);
         };
-        if !own.is_dot() || own.is_dot_dot() || own.first_cluster(kind) != entry.cluster {
+        if !own.is_dot() || own.is_dot_dot() || own.first_cluster(kind) != cluster {
             return Err(Stop::Damaged);
         }
         let place = place + hadris_fat_raw::ENTRY_SIZE as u64;
@@ -317,10 +321,9 @@ impl<'a> Inspection<'a> {
         }
         let said = up.first_cluster(kind);
         // Some name the root by its cluster.
-        let is_root =
-            entry.parent == 0 && self.fat.geometry().root() == RootLocation::Cluster(said);
-        if said != entry.parent && !is_root {
-            self.note(Fix::Parent { place, parent: entry.parent, said, of: entry.cluster })?;
+        let is_root = parent == 0 && self.fat.geometry().root() == RootLocation::Cluster(said);
+        if said != parent && !is_root {
+            self.note(Fix::Parent { place, parent })?;
         }
         Ok(())
     }

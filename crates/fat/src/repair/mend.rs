@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-use arrayvec::ArrayVec;
 use hadris_fat_raw::{
     ENTRY_FREE, FatKind, Slot,
     io::{Fat, async_ as raw},
@@ -10,11 +9,9 @@ use hadris_fat_raw::{
 
 use super::{
     Raw,
-    inspect::{Entry, Fix, Inspection, MAX_DOUBLES, Stop},
+    inspect::{Detached, Entry, Fix, Inspection, Stop},
 };
 use crate::{Error, device::Order, replace};
-
-type Removed = ArrayVec<Entry, MAX_DOUBLES>;
 
 /// Where FSInfo of FAT32 has the number of free clusters, in bytes: `FSI_Free_Count` (Microsoft's FAT specification, 2000,
 /// "FAT32 FSInfo Sector Structure").
@@ -25,16 +22,8 @@ const CHUNK: usize = 32 << 10;
 
 impl Raw<'_> {
     /// Mends all that was found. Each write may be the last one: what comes after it is found again.
-    pub(super) async fn mend(&mut self, fat: &Fat, mut found: Inspection<'_>) -> Result<(), Stop> {
-        let doubles = core::mem::take(&mut found.doubles);
-        let removed = choose(&doubles, &mut found)?;
+    pub(super) async fn mend(&mut self, fat: &Fat, found: Inspection<'_>) -> Result<(), Stop> {
         let mut fat = *fat;
-        for entry in removed.into_iter().chain(found.victim.filter(|_| found.is_replacing())) {
-            self.remove(&fat, entry).await?;
-            found
-                .fixes
-                .retain(|fix| !matches!(fix, Fix::Target { place } if *place == entry.place));
-        }
         for fix in &found.fixes {
             self.apply(&mut fat, *fix).await?;
         }
@@ -48,7 +37,7 @@ impl Raw<'_> {
     async fn apply(&mut self, fat: &mut Fat, fix: Fix) -> Result<(), Stop> {
         let (adapter, entries, table) = (&mut self.adapter, &mut self.entries, &mut self.table);
         match fix {
-            Fix::Parent { place, parent, .. } => {
+            Fix::Parent { place, parent } => {
                 let Slot::Short(mut up) = raw::read_slot(adapter, entries, place).await? else {
                     return Err(Stop::Damaged);
                 };
@@ -74,8 +63,16 @@ impl Raw<'_> {
         Ok(())
     }
 
+    /// Brings a detached entry back.
+    pub(super) async fn attach(&mut self, detached: Detached) -> Result<(), Stop> {
+        let Detached { place, entry } = detached;
+        let (adapter, entries) = (&mut self.adapter, &mut self.entries);
+        raw::write_bytes(adapter, entries, place, &entry.encode()).await?;
+        Ok(())
+    }
+
     /// Removes a name, and nothing that it names.
-    async fn remove(&mut self, fat: &Fat, entry: Entry) -> Result<(), Stop> {
+    pub(super) async fn remove(&mut self, fat: &Fat, entry: Entry) -> Result<(), Stop> {
         let (adapter, entries) = (&mut self.adapter, &mut self.entries);
         raw::write_bytes(adapter, entries, entry.place, &[ENTRY_FREE]).await?;
         raw::clear_slots(adapter, entries, fat, entry.directory, entry.from, entry.slot).await?;
@@ -148,41 +145,6 @@ fn free_unused(
         cluster += 1;
     }
     free
-}
-
-/// Of each two entries for the same clusters, says which goes. What `..` is to be is decided with that.
-fn choose(doubles: &[Entry], found: &mut Inspection<'_>) -> Result<Removed, Stop> {
-    let mut removed = Removed::new();
-    for &second in doubles {
-        let mut owners = found.owners.iter().filter(|first| first.cluster == second.cluster);
-        // The clusters may also lie in the middle of a file.
-        let &first = owners.next().ok_or(Stop::Damaged)?;
-        let is_twice = doubles.iter().filter(|other| other.cluster == second.cluster).count() > 1;
-        let is_alike = (first.size, first.is_directory) == (second.size, second.is_directory);
-        if is_twice || !is_alike {
-            return Err(Stop::Damaged);
-        }
-        let names_second = |fix: &Fix| matches!(fix, Fix::Parent { of, said, .. } if *of == first.cluster && *said == second.parent);
-        let named = found.fixes.iter().position(names_second);
-        let goes = if let Some(at) = named {
-            // A directory that was moved. What `..` says was written last, so the other one goes.
-            found.fixes.remove(at);
-            first
-        } else if first.is_directory && first.parent != second.parent {
-            second
-        } else if rank(first) < rank(second) {
-            first
-        } else {
-            second
-        };
-        removed.try_push(goes).map_err(|_| Stop::Damaged)?;
-    }
-    Ok(removed)
-}
-
-/// How sure it is that an entry is to stay.
-fn rank(entry: Entry) -> u8 {
-    u8::from(entry.is_target) * 2 + u8::from(!entry.is_half)
 }
 
 fn zeros(len: usize) -> Result<Vec<u8>, Stop> {

@@ -4,7 +4,8 @@
 //!
 //! | left behind | what is done |
 //! |---|---|
-//! | one file or directory under two names, in the middle of a rename | one of them goes |
+//! | a file or directory without a name, in the middle of a rename | its old entry is [brought back](crate::detach) |
+//! | a file whose entry has got the clusters of one that it replaced | it goes, with them |
 //! | a directory that was moved, with its old parent in `..` | `..` is set |
 //! | clusters that belong to nobody | they are freed |
 //! | a file with more clusters than its length needs | they are freed |
@@ -13,8 +14,8 @@
 //! | pieces of a long name without the rest | they are freed |
 //!
 //! First everything is [inspected](inspect), and nothing is written. If there is but one contradiction that is not among these,
-//! nothing is written at all, and the volume is [`Health::Damaged`]. Then it is [mended](mend), in an order in which
-//! each write leaves one of these again.
+//! nothing is written at all, and the volume is [`Health::Damaged`]. What belongs to a rename comes first, and everything is inspected
+//! again. Then the rest is [mended](mend), in an order in which each write leaves one of these again.
 
 mod clusters;
 mod inspect;
@@ -101,14 +102,24 @@ impl Raw<'_> {
     async fn repair(&mut self, fat: &Fat) -> Result<(), Stop> {
         self.exchange.set_order(Order::Each);
         self.join_halves(fat.geometry()).await?;
-        let mut found = Inspection::new(fat, None)?;
-        found.walk(self).await?;
-        if found.doubles.is_empty() && !found.is_replacing() {
-            return self.mend(fat, found).await;
+        let mut found = self.inspect(fat).await?;
+        if let Some(victim) = found.victim() {
+            self.remove(fat, victim).await?;
+            found = self.inspect(fat).await?;
         }
-        let mut again = Inspection::new(fat, Some(&found))?;
-        again.walk(self).await?;
-        self.mend(fat, again).await
+        if found.has_detached() {
+            if let Some(detached) = found.find_detached(self).await? {
+                self.attach(detached).await?;
+            }
+            found = self.inspect(fat).await?;
+        }
+        self.mend(fat, found).await
+    }
+
+    async fn inspect<'f>(&mut self, fat: &'f Fat) -> Result<Inspection<'f>, Stop> {
+        let mut found = Inspection::new(fat)?;
+        found.walk(self).await?;
+        Ok(found)
     }
 
     /// In FAT12 a number may lie in two blocks, which are written one after the other, in one copy of the table

@@ -3,7 +3,7 @@
 use wakeful_block::fake::{self, Disk};
 
 use super::{assert_clean, image};
-use crate::{Error, Health, Kind, Volume};
+use crate::{Error, Health, Kind, Volume, detach};
 
 /// FAT16 with clusters of one block: where its tables are, and its data.
 struct Layout {
@@ -136,6 +136,64 @@ fn a_wrong_parent() {
         .unwrap();
     bytes[up + 26] = 2;
     assert_eq!(repaired(bytes)[up + 26], 0);
+}
+
+/// The slot of an entry, by its short name's beginning.
+fn slot(bytes: &[u8], layout: &Layout, name: &[u8]) -> usize {
+    let mut places = (layout.root..bytes.len()).step_by(32);
+    places.find(|at| bytes[*at..].starts_with(name)).unwrap()
+}
+
+fn detach_at(bytes: &mut [u8], at: usize) {
+    detach::detach(bytes[at..].first_chunk_mut().unwrap());
+}
+
+#[test]
+fn no_name() {
+    for name in [b"A          ", b"D          ", b"F          "] {
+        let (mut bytes, layout) = unfinished();
+        let at = slot(&bytes, &layout, name);
+        let before: [u8; 32] = *bytes[at..].first_chunk().unwrap();
+        detach_at(&mut bytes, at);
+        let after = repaired(bytes);
+        let mut found: [u8; 32] = *after[at..].first_chunk().unwrap();
+        // The tenths of a second.
+        found[13] = before[13];
+        assert_eq!(found, before);
+    }
+}
+
+/// What is left of renames that were finished, or looks like it, is not brought back.
+#[test]
+fn no_name_any_more() {
+    type Change = fn(&mut [u8; 32]);
+    let changes: [(&str, Change); 5] = [
+        ("A has another name", |_| {}),
+        ("in the middle of A", |slot| slot[26] = 3),
+        ("free clusters", |slot| slot[26] = 80),
+        ("clusters of nobody, too few", |slot| slot[26] = 100),
+        ("no cluster", |slot| slot[26..28].copy_from_slice(&[0xff, 0xef])),
+    ];
+    for (what, change) in changes {
+        let (mut bytes, layout) = unfinished();
+        for table in layout.tables {
+            set_number(&mut bytes, table, 100, 101);
+            set_number(&mut bytes, table, 101, 0xffff);
+        }
+        let mut old: [u8; 32] = *bytes[slot(&bytes, &layout, b"A  ")..].first_chunk().unwrap();
+        old[0] = b'O';
+        change(&mut old);
+        detach::detach(&mut old);
+        let end = slot(&bytes, &layout, &[0]);
+        // More of them than one would remember.
+        for at in (end..).step_by(32).take(20) {
+            bytes[at..at + 32].copy_from_slice(&old);
+        }
+        let after = repaired(bytes);
+        let volume = super::mount(Disk::from_bytes(512, after.clone(), 1).with_polls(0));
+        assert_eq!(fake::run(volume.metadata("O")).err(), Some(Error::NotFound), "{what}");
+        assert_eq!(number(&after, layout.tables[0], 100), 0, "{what}");
+    }
 }
 
 /// What cannot be mended is left as it is, and can be read.

@@ -1,0 +1,143 @@
+//! An entry whose name is about to change has none for a moment, so that it never has two.
+//!
+//! The driver writes the new entry, and then frees the old one. A loss of power in between would leave both, with the same
+//! clusters: whoever removes one of the names, on any computer, frees the clusters of the other. Entries that lie in one
+//! block change in one write. Otherwise the old entry is freed first, in such a way that [`repair`](crate::repair) can
+//! bring it back: what other systems find meanwhile are clusters that belong to nobody.
+//!
+//! | written so far | old entry | new entry | repair |
+//! |---|---|---|---|
+//! | nothing | there | | |
+//! | old | detached | | brings the old one back |
+//! | new | detached | there | frees what is left of the old name |
+//! | old again, by the driver | free | there | |
+//!
+//! A detached entry is a free one that keeps all it had: its name's first byte, which now says that it is free, is where the
+//! tenths of the second of its creation were, and [`MARK`] says so.
+//!
+//! The driver knows nothing of this. [`Exchange`](crate::device::Exchange) shows it the old entry as it was, until it frees it.
+
+use alloc::vec::Vec;
+
+use hadris_fat_raw::{ENTRY_FREE, ENTRY_SIZE, FatKind, ShortEntry, Slot};
+
+/// The slot of an entry, as it is on the disk.
+pub(crate) type Bytes = [u8; ENTRY_SIZE];
+
+/// Two bits of `DIR_NTRes` that nobody uses, both of them; see [`replace`](crate::replace) for one of them.
+const MARK: u8 = 0xC0;
+
+/// Where `DIR_NTRes` and `DIR_CrtTimeTenth` are in an entry (Microsoft's FAT specification, 2000, "FAT Directory
+/// Structure").
+const RESERVED: usize = 12;
+const TENTHS: usize = 13;
+
+/// Frees an entry, and keeps what it had.
+pub(crate) fn detach(slot: &mut Bytes) {
+    slot[TENTHS] = slot[0];
+    slot[RESERVED] |= MARK;
+    slot[0] = ENTRY_FREE;
+}
+
+/// What a detached entry was. Of the time of its creation the tenths are lost.
+pub(crate) fn attached(slot: &Bytes) -> Option<ShortEntry> {
+    if slot[0] != ENTRY_FREE || slot[RESERVED] & MARK != MARK {
+        return None;
+    }
+    let mut slot = *slot;
+    slot[0] = slot[TENTHS];
+    slot[RESERVED] &= !MARK;
+    slot[TENTHS] = 0;
+    match Slot::parse(&slot) {
+        Slot::Short(entry) if entry.is_visible() => Some(entry),
+        _ => None,
+    }
+}
+
+/// The state of the old entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// On the disk as the driver wrote it.
+    Attached,
+    /// Detached, or about to be.
+    Detached,
+    /// Detached, or attached again: it is about to be.
+    Returning,
+}
+
+/// Where the old entry is, when something is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Old {
+    Elsewhere,
+    Here,
+    /// Here, and the driver has freed it.
+    Freed,
+}
+
+/// A rename under way, as those see it who read and write the blocks.
+#[derive(Debug)]
+pub(crate) struct Move {
+    /// Where the old entry is, in bytes.
+    place: u64,
+    /// What was in [`TENTHS`].
+    tenths: u8,
+    kind: FatKind,
+    /// The first cluster of what is renamed. Another entry with it is the new one.
+    cluster: u32,
+    pub(crate) state: State,
+    /// For the block of the old entry.
+    pub(crate) block: Vec<u8>,
+}
+
+impl Move {
+    pub(crate) fn new(place: u64, entry: &ShortEntry, kind: FatKind, block: Vec<u8>) -> Self {
+        let tenths = entry.encode()[TENTHS];
+        let cluster = entry.first_cluster(kind);
+        Self { place, tenths, kind, cluster, state: State::Attached, block }
+    }
+
+    pub(crate) fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// The old entry, if it is among these bytes, which start at byte `start` of the disk.
+    fn own<'b>(&self, start: u64, bytes: &'b mut [u8]) -> Option<&'b mut Bytes> {
+        let at = usize::try_from(self.place.checked_sub(start)?).ok()?;
+        bytes.get_mut(at..)?.first_chunk_mut()
+    }
+
+    /// Whether the new entry is among these bytes, which are about to be written.
+    pub(crate) fn is_published_by(&self, start: u64, bytes: &[u8]) -> bool {
+        let (slots, _) = bytes.as_chunks::<ENTRY_SIZE>();
+        let mut places = (start..).step_by(ENTRY_SIZE);
+        slots.iter().any(|slot| {
+            places.next() != Some(self.place)
+                && matches!(Slot::parse(slot), Slot::Short(entry)
+                    if entry.is_visible() && entry.first_cluster(self.kind) == self.cluster)
+        })
+    }
+
+    /// Makes of what the driver writes what is written.
+    pub(crate) fn conceal(&self, start: u64, bytes: &mut [u8]) -> Old {
+        let Some(slot) = self.own(start, bytes) else {
+            return Old::Elsewhere;
+        };
+        if slot[0] == ENTRY_FREE {
+            return Old::Freed;
+        }
+        if self.state == State::Detached {
+            detach(slot);
+        }
+        Old::Here
+    }
+
+    /// Makes of what was read what the driver wrote.
+    pub(crate) fn reveal(&self, start: u64, bytes: &mut [u8]) {
+        if let Some(slot) = self.own(start, bytes)
+            && let Some(entry) = attached(slot)
+        {
+            *slot = entry.encode();
+            slot[TENTHS] = self.tenths;
+        }
+    }
+}
