@@ -21,6 +21,8 @@ pub(crate) struct Disk {
     is_read_only: bool,
     /// QEMU does not wait for this computer's disk when the machine flushes.
     ignores_flushes: bool,
+    /// QEMU notes here what is written and flushed.
+    log: Option<PathBuf>,
     /// As those of the machine if absent.
     virtio: Option<Virtio>,
     /// Of QEMU's device: `,logical_block_size=4096`.
@@ -73,7 +75,14 @@ impl Disk {
     }
 
     fn of(content: Content) -> Self {
-        Self { content, is_read_only: false, ignores_flushes: false, virtio: None, properties: "" }
+        Self {
+            content,
+            is_read_only: false,
+            ignores_flushes: false,
+            log: None,
+            virtio: None,
+            properties: "",
+        }
     }
 
     pub(crate) fn read_only(self) -> Self {
@@ -83,6 +92,11 @@ impl Disk {
     /// For who flushes a thousand times a second, and does not care whether this computer loses its power.
     pub(crate) fn ignoring_flushes(self) -> Self {
         Self { ignores_flushes: true, ..self }
+    }
+
+    /// QEMU notes what is written and flushed, in a file that is there already.
+    pub(crate) fn logged(self, log: impl Into<PathBuf>) -> Self {
+        Self { log: Some(log.into()), ..self }
     }
 
     pub(crate) fn on(self, virtio: Virtio) -> Self {
@@ -114,16 +128,23 @@ impl Disk {
                 made.context("cannot make a disk of files")?
             }
         };
-        let mut drive = OsString::from(format!("if=none,id=disk{number},format=raw"));
+        // QEMU splits at commas, unless they are doubled.
+        let value = |path: &Path| path.to_string_lossy().replace(',', ",,");
+        let mut drive = OsString::from(format!("if=none,id=disk{number}"));
         if self.is_read_only {
             drive.push(",readonly=on");
         }
         if self.ignores_flushes {
             drive.push(",cache=unsafe");
         }
-        drive.push(",file=");
-        // QEMU splits at commas, unless they are doubled.
-        drive.push(file.to_string_lossy().replace(',', ",,"));
+        drive.push(match &self.log {
+            None => format!(",format=raw,file={}", value(&file)),
+            Some(log) => format!(
+                ",driver=blklogwrites,file.driver=file,file.filename={},log.driver=file,log.filename={}",
+                value(&file),
+                value(log)
+            ),
+        });
         let device = self.virtio.unwrap_or(virtio).device("blk");
         let device = format!("{device},drive=disk{number}{}", self.properties);
         Ok(["-drive".into(), drive, "-device".into(), device.into()])

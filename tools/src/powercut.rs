@@ -8,18 +8,17 @@
 //! - Each setting has its last value, or the one that was being set.
 //! - `fsck.vfat` finds nothing worse than lost clusters ([`fsck`]), before the machine mounts the volume again and after.
 //!
-//! What QEMU has written when it is killed stays in this computer's memory, in the order in which it was written. So this finds
-//! what is written in a wrong order, or not yet when the machine says so; but not a flush that is missing. For that the
-//! tests of `crates/fat`, `crates/settings` and `crates/block` have a disk that forgets what was not flushed.
+//! Both disks have a cache that forgets what was not flushed ([`cache`]).
 //!
 //! The machine runs `disksuite`, which prints what it is about to do, and what is done.
 
+mod cache;
 mod files;
 mod fsck;
 mod settings;
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -95,13 +94,14 @@ pub(crate) fn run(args: &CutArgs) -> Result<i32> {
 #[derive(Default)]
 struct Sum {
     deeds: usize,
+    lost_sectors: usize,
     /// By what `fsck.vfat` said.
     findings: HashMap<&'static str, usize>,
 }
 
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} deeds were there to stay", self.deeds)?;
+        write!(f, "{} deeds were there to stay, {} sectors not", self.deeds, self.lost_sectors)?;
         let mut findings: Vec<_> = self.findings.iter().collect();
         findings.sort();
         findings.iter().try_for_each(|(what, count)| write!(f, "; {what}: {count}"))
@@ -111,6 +111,7 @@ impl std::fmt::Display for Sum {
 /// The same disks, again and again.
 struct Series<'a> {
     image: &'a Path,
+    folder: &'a Path,
     volume: PathBuf,
     store: PathBuf,
     files: Files,
@@ -119,12 +120,13 @@ struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    fn new(image: &'a Path, folder: &Path, mib: u64, random: Random) -> Result<Self> {
+    fn new(image: &'a Path, folder: &'a Path, mib: u64, random: Random) -> Result<Self> {
         let (volume, store) = (folder.join("volume.img"), folder.join("settings.img"));
         crate::disk::format(&volume, mib)?;
         File::create(&store)?.set_len(256 << 10)?;
         Ok(Self {
             image,
+            folder,
             volume,
             store,
             files: Files::default(),
@@ -135,7 +137,8 @@ impl<'a> Series<'a> {
 
     fn run(mut self, times: u32, sum: &mut Sum) -> Result<()> {
         for _ in 0..times {
-            let said = self.cut()?;
+            let (said, lost) = self.cut()?;
+            sum.lost_sectors += lost;
             let deeds = Deeds::read(&said)?;
             let mut check = || {
                 sum.deeds += deeds.done;
@@ -156,19 +159,32 @@ impl<'a> Series<'a> {
         self.mount_once_more()
     }
 
-    fn command(&mut self, append: &str) -> Result<CommandLine> {
-        let options = Options {
-            append: Some(append.into()),
-            disks: vec![Disk::new(&self.volume), Disk::new(&self.store)],
-            ..Options::default()
-        };
+    fn command(&self, append: &str, disks: [Disk; 2]) -> Result<CommandLine> {
+        let options =
+            Options { append: Some(append.into()), disks: disks.into(), ..Options::default() };
         CommandLine::new(&Board::find(board::DEFAULT)?, self.image, &options, Path::new("none"))
     }
 
-    /// Lets the machine work, and cuts its power. What it has said.
-    fn cut(&mut self) -> Result<String> {
+    /// Lets the machine work, and cuts its power. What it has said, and how many sectors it lost.
+    fn cut(&mut self) -> Result<(String, usize)> {
+        let copies = ["volume", "store"].map(|name| self.folder.join(name));
+        let logs = ["volume.log", "store.log"].map(|name| self.folder.join(name));
+        for (disk, copy) in [&self.volume, &self.store].into_iter().zip(&copies) {
+            fs::copy(disk, copy)?;
+        }
+        logs.iter().try_for_each(|log| File::create(log).map(drop))?;
+        let said = self.work([0, 1].map(|disk| Disk::new(&copies[disk]).logged(&logs[disk])))?;
+        let mut lost = 0;
+        for (disk, log) in [&self.volume, &self.store].into_iter().zip(&logs) {
+            lost += cache::cut(disk, log, &mut self.random)?;
+        }
+        Ok((said, lost))
+    }
+
+    /// Lets the machine work with these disks, and ends it. What it has said.
+    fn work(&mut self, disks: [Disk; 2]) -> Result<String> {
         let seed = self.random.next() >> 16;
-        let line = self.command(&format!("-- case=load seed={seed}"))?;
+        let line = self.command(&format!("-- case=load seed={seed}"), disks)?;
         // Now and then in the middle of its start, when it may be repairing the volume.
         let is_early = self.random.below(8) == 0;
         let work = LONGEST.mul_f64(self.random.below(1000) as f64 / 1000.0);
@@ -199,7 +215,8 @@ impl<'a> Series<'a> {
 
     /// What the machine finds, and what is to be found after that.
     fn mount_once_more(&mut self) -> Result<()> {
-        let line = self.command("-- case=tree")?;
+        let disks = [&self.volume, &self.store].map(Disk::new);
+        let line = self.command("-- case=tree", disks)?;
         let (mut machine, _keyboard, mut output) = Machine::start_captured(&line)?;
         let mut said = String::new();
         output.read_to_string(&mut said).context("its console")?;
