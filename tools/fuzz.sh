@@ -1,5 +1,5 @@
 #!/bin/sh
-# Feeds the device tree parser, partition tables, and the web server's side without sockets, with whatever libFuzzer
+# Feeds the device tree parser, partition tables, FAT volumes, and the web server's side without sockets, with whatever libFuzzer
 # can think of: each for a minute, or for the seconds given.
 set -eu
 cd "$(dirname "$0")/../crates"
@@ -29,4 +29,5 @@ fuzz() {
 
 fuzz block tables
 fuzz devicetree parse tests/data
+fuzz fat volumes
 fuzz web converse tests/requests ../../tools/requests

@@ -21,7 +21,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn a_volume_is_a_map() {
     let seed = setting("FAT_SEED", u64::from(std::process::id()));
-    let steps = setting("FAT_STEPS", 30_000);
+    let steps = setting("FAT_STEPS", 100_000);
     eprintln!("FAT_SEED={seed} FAT_STEPS={steps}");
     std::thread::scope(|scope| {
         for (number, kind) in (0..).zip(KINDS) {
