@@ -38,6 +38,8 @@ pub enum Error {
     NoSpace,
     /// There is no FAT volume on this device.
     NotFat,
+    /// The table that says where volumes are is damaged.
+    Table,
     /// The volume contradicts itself. `fsck.vfat` may repair it.
     Corrupt,
     /// This is not done here: blocks of more than 4096 bytes.
@@ -70,6 +72,7 @@ impl fmt::Display for Error {
             Self::ReadOnly => "the volume is read-only",
             Self::NoSpace => "the volume is full",
             Self::NotFat => "there is no FAT volume",
+            Self::Table => "the table of partitions is damaged",
             Self::Corrupt => "the volume contradicts itself; fsck.vfat may repair it",
             Self::Unsupported => "blocks of more than 4096 bytes are not supported",
             Self::OutOfMemory => "out of memory",
@@ -96,7 +99,7 @@ impl From<Error> for AxError {
             Error::Denied => AxErrorKind::PermissionDenied,
             Error::ReadOnly => AxErrorKind::ReadOnlyFilesystem,
             Error::NoSpace => AxErrorKind::StorageFull,
-            Error::NotFat | Error::Corrupt => AxErrorKind::InvalidData,
+            Error::NotFat | Error::Table | Error::Corrupt => AxErrorKind::InvalidData,
             Error::Unsupported => AxErrorKind::Unsupported,
             Error::OutOfMemory => AxErrorKind::NoMemory,
             Error::Device => AxErrorKind::Io,
@@ -114,7 +117,7 @@ impl embedded_io_async::Error for Error {
             Self::InvalidName | Self::NameTooLong | Self::InvalidInput => ErrorKind::InvalidInput,
             Self::Denied | Self::ReadOnly => ErrorKind::PermissionDenied,
             Self::NoSpace | Self::TooLarge => ErrorKind::WriteZero,
-            Self::NotFat | Self::Corrupt => ErrorKind::InvalidData,
+            Self::NotFat | Self::Table | Self::Corrupt => ErrorKind::InvalidData,
             Self::Unsupported => ErrorKind::Unsupported,
             Self::OutOfMemory => ErrorKind::OutOfMemory,
             Self::NotADirectory
@@ -136,12 +139,12 @@ impl From<DeviceError> for Error {
             DeviceError::Unsupported => Self::Unsupported,
             // Blocks that the volume has and the device has not.
             DeviceError::OutOfRange | DeviceError::Full => Self::Corrupt,
-            // The rest are mistakes of whoever calls a device, or of tables.
-            DeviceError::Misaligned
-            | DeviceError::TableDamaged
+            DeviceError::TableDamaged
             | DeviceError::TableOutOfRange
             | DeviceError::TableLoop
-            | DeviceError::TableTooLarge => Self::Device,
+            | DeviceError::TableTooLarge => Self::Table,
+            // A mistake of whoever calls a device.
+            DeviceError::Misaligned => Self::Device,
         }
     }
 }

@@ -213,6 +213,7 @@ fn failure<'s, D: BlockDevice>(place: &Place, error: Error) -> Reply<'s, D> {
         | Error::Gone
         | Error::Corrupt
         | Error::NotFat
+        | Error::Table
         | Error::Unsupported
         | Error::AlreadyExists
         | Error::NotEmpty

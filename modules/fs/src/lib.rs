@@ -39,7 +39,8 @@ pub type ReadDir = wakeful_fat::ReadDir<Device>;
 ///
 /// # Errors
 ///
-/// [`Error::NotFat`] if there is none, and whatever else [`fat::Volume::mount`] says of the one that there is.
+/// [`Error::NotFat`] if there is none; [`Error::Table`] if the disk's table of partitions is damaged, of which
+/// [`table::partitions`] says more; and whatever else [`fat::Volume::mount`] says of the one that there is.
 ///
 /// # Cancellation
 ///

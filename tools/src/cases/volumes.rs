@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -64,6 +65,11 @@ pub(super) fn all() -> Vec<Case> {
             .append("-- case=tree")
             .disk(Disk::zeros(1))
             .sees("Error: \"this is no ext2, ext3 or ext4 volume\"")
+            .exits(exit::MAIN_ERR),
+        Case::new("volumes::damaged_table", DISKSUITE)
+            .append("-- case=tree")
+            .disks(Disks { make: damaged_table, check: |_, _| Ok(()) }, &[SFDISK])
+            .sees("Error: \"the table of partitions is damaged\"")
             .exits(exit::MAIN_ERR),
     ]
 }
@@ -188,6 +194,23 @@ fn partitioned(folder: &Path, label: &str) -> Result<Vec<Disk>> {
     let script = format!("label: {label}\nstart={FIRST}, type={kind}\n");
     disk::divide(&folder.join(VOLUME), &script)?;
     Ok(disks)
+}
+
+/// A table of `sfdisk`, of which both copies are wrong in one bit.
+fn damaged_table(folder: &Path) -> Result<Vec<Disk>> {
+    const SECTORS: u64 = 16 << 10;
+    let image = folder.join(VOLUME);
+    let file = fs::File::create_new(&image)?;
+    file.set_len(SECTORS * 512)?;
+    disk::divide(&image, "label: gpt\nstart=2048\n")?;
+    for header in [1, SECTORS - 1] {
+        // In the middle of the disk's GUID, which a checksum covers.
+        let place = header * 512 + 60;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, place)?;
+        file.write_all_at(&[byte[0] ^ 1], place)?;
+    }
+    Ok(vec![Disk::new(image)])
 }
 
 /// A volume that `mkfs.ext4` has made.
