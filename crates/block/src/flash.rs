@@ -10,8 +10,8 @@ use crate::{BlockDevice, Error, Geometry};
 /// A device as flash memory, for crates that know the traits of `embedded-storage-async`.
 ///
 /// A page is `PAGE` bytes, one block or several. Erasing writes 0xFF, and writing clears bits, as in flash memory, in
-/// words of 8 bytes; that a word may be written twice is said by [`MultiwriteNorFlash`]. Up to 4 GiB of the device
-/// are used, as addresses have 32 bits.
+/// words of `WORD` bytes, for crates that ask for smaller ones than the usual; that a word may be written twice is said
+/// by [`MultiwriteNorFlash`]. Up to 4 GiB of the device are used, as addresses have 32 bits.
 ///
 /// Two pages are kept in memory: the one that is written, and the one that was read last.
 ///
@@ -32,7 +32,7 @@ use crate::{BlockDevice, Error, Geometry};
 /// What was dropped in the middle may have happened in part, in that order. Everything before is still known, and is
 /// written with the next flush.
 #[derive(Debug)]
-pub struct Flash<D, const PAGE: usize = 4096> {
+pub struct Flash<D, const PAGE: usize = 4096, const WORD: usize = 8> {
     device: D,
     geometry: Geometry,
     capacity: usize,
@@ -53,16 +53,17 @@ struct Page {
     bytes: Vec<u8>,
 }
 
-impl<D: BlockDevice, const PAGE: usize> Flash<D, PAGE> {
+impl<D: BlockDevice, const PAGE: usize, const WORD: usize> Flash<D, PAGE, WORD> {
     /// The device, as far as it is whole pages.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if a page is no whole number of blocks; [`Error::OutOfMemory`] if there is none for two
+    /// [`Error::Unsupported`] if a page is no whole number of blocks or of words; [`Error::OutOfMemory`] if there is none for two
     /// pages.
     pub fn new(device: D) -> Result<Self, Error> {
         let geometry = device.geometry();
-        if PAGE == 0 || !PAGE.is_multiple_of(geometry.block_size as usize) {
+        let is_whole = |part: usize| PAGE != 0 && part != 0 && PAGE.is_multiple_of(part);
+        if !is_whole(geometry.block_size as usize) || !is_whole(WORD) {
             return Err(Error::Unsupported);
         }
         let capacity = geometry.bytes().min(u32::MAX.into()) as usize / PAGE * PAGE;
@@ -212,7 +213,7 @@ impl<D: BlockDevice, const PAGE: usize> Flash<D, PAGE> {
     }
 }
 
-impl<D, const PAGE: usize> ErrorType for Flash<D, PAGE> {
+impl<D, const PAGE: usize, const WORD: usize> ErrorType for Flash<D, PAGE, WORD> {
     type Error = Error;
 }
 
@@ -228,7 +229,7 @@ fn pages<const PAGE: usize>(
     })
 }
 
-impl<D: BlockDevice, const PAGE: usize> ReadNorFlash for Flash<D, PAGE> {
+impl<D: BlockDevice, const PAGE: usize, const WORD: usize> ReadNorFlash for Flash<D, PAGE, WORD> {
     const READ_SIZE: usize = 1;
 
     /// # Cancellation
@@ -249,8 +250,8 @@ impl<D: BlockDevice, const PAGE: usize> ReadNorFlash for Flash<D, PAGE> {
     }
 }
 
-impl<D: BlockDevice, const PAGE: usize> NorFlash for Flash<D, PAGE> {
-    const WRITE_SIZE: usize = 8;
+impl<D: BlockDevice, const PAGE: usize, const WORD: usize> NorFlash for Flash<D, PAGE, WORD> {
+    const WRITE_SIZE: usize = WORD;
     const ERASE_SIZE: usize = PAGE;
 
     /// # Cancellation
@@ -283,7 +284,10 @@ impl<D: BlockDevice, const PAGE: usize> NorFlash for Flash<D, PAGE> {
     }
 }
 
-impl<D: BlockDevice, const PAGE: usize> MultiwriteNorFlash for Flash<D, PAGE> {}
+impl<D: BlockDevice, const PAGE: usize, const WORD: usize> MultiwriteNorFlash
+    for Flash<D, PAGE, WORD>
+{
+}
 
 #[cfg(test)]
 mod tests {

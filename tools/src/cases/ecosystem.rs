@@ -1,5 +1,5 @@
 //! Crates of others on the machine, as they are on crates.io: the packages `tools/ecosystem`. What they ask
-//! for is served by this computer.
+//! a network for is served by this computer.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::case::{Case, Image};
 use crate::client::{self, Client, Site};
+use crate::disk::Disk;
 use crate::network::Network;
 use crate::service::Service;
 use crate::workspace::Profile;
@@ -43,6 +44,12 @@ pub(super) fn all() -> Vec<Case> {
             .client(client::get("/slow", 200, "slow"))
             .client(ticks_under(300))
             .ends_when_seen(),
+        Case::new("ecosystem::ekv", Image::Package("ecosystem-ekv", Profile::Release))
+            .disk(Disk::zeros(2))
+            .sees("a new database")
+            .sees("opened 0 times before")
+            .sees("opened 1 times before")
+            .sees("opened 2 times before"),
     ]
 }
 
