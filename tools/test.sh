@@ -87,21 +87,31 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
         env MIRIFLAGS="-Zmiri-disable-isolation $rules" PROPTEST_CASES=4 CARGO_TARGET_DIR=target/miri \
             cargo +nightly miri test --quiet -p $package --lib --target "$host" -- "$@"
     }
-    stage "memory under Miri" under_miri wakeful-memory ""
-    # Intrusive lists and wakers: the rules that allow for them. Without the tests that let interrupts
-    # come everywhere, which would take minutes and do nothing else.
-    stage "executor under Miri" under_miri wakeful-executor -Zmiri-tree-borrows --skip interrupted_
-    stage "timer under Miri" under_miri wakeful-timer -Zmiri-tree-borrows
-    # What copies, what outlives a restart, and a device that does anything: rings are slow there, as each is
-    # hundreds of atomics. One thread needs nobody who looks for races.
-    stage "network card under Miri" under_miri wakeful-virtio-net -Zmiri-disable-data-race-detector \
-        anything copied outlives
-    # Futures that the disk points to, dropped at every stage, reset, and moved from queue to slot; and anything.
-    stage "disk under Miri" under_miri wakeful-virtio-blk "-Zmiri-tree-borrows -Zmiri-disable-data-race-detector" \
-        a_flush_in_flight between before done_and comes_back just_before
-    # What has to do with memory and deadlines; the others send many frames.
-    stage "stack under Miri" under_miri "wakeful-stack --all-features" -Zmiri-tree-borrows \
-        places_are what_is_boxed half_closed wakers reset_connection dropped_listener at_rest no_buffer idle_connection
+    stage "Miri's standard library" cargo +nightly miri setup --quiet --target "$host"
+    # Miri uses one processor, so there are two rows of stages, side by side.
+    (
+        stage "memory under Miri" under_miri wakeful-memory ""
+        # Intrusive lists and wakers: the rules that allow for them. Without the tests that let interrupts
+        # come everywhere, which would take minutes and do nothing else.
+        stage "executor under Miri" under_miri wakeful-executor -Zmiri-tree-borrows --skip interrupted_
+        # What has to do with memory and deadlines; the others send many frames.
+        stage "stack under Miri" under_miri "wakeful-stack --all-features" -Zmiri-tree-borrows \
+            places_are what_is_boxed half_closed wakers reset_connection dropped_listener at_rest no_buffer idle_connection
+    ) &
+    beside=$!
+    failed=
+    (
+        stage "timer under Miri" under_miri wakeful-timer -Zmiri-tree-borrows
+        # What copies, what outlives a restart, and a device that does anything: rings are slow there, as each is
+        # hundreds of atomics. One thread needs nobody who looks for races.
+        stage "network card under Miri" under_miri wakeful-virtio-net -Zmiri-disable-data-race-detector \
+            anything copied outlives
+        # Futures that the disk points to, dropped at every stage, reset, and moved from queue to slot; and anything.
+        stage "disk under Miri" under_miri wakeful-virtio-blk "-Zmiri-tree-borrows -Zmiri-disable-data-race-detector" \
+            a_flush_in_flight between before done_and comes_back just_before
+    ) || failed=yes
+    wait "$beside" || failed=yes
+    [ -z "$failed" ]
 else
     skip "tests under Miri" "there is no nightly Rust with Miri"
 fi
