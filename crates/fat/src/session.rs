@@ -116,6 +116,7 @@ impl<D: BlockDevice> Shared<D> {
         self.exchange.settle(&self.device).await?;
         session.finish_replacement().await?;
         session.finish_move().await?;
+        session.unpin_all();
         session.close_left().await;
         Ok(session)
     }

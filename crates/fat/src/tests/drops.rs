@@ -24,6 +24,7 @@ fn start(kind: Kind) -> (Vec<u8>, Tree) {
         Op::Write("/d/another long name of one".into(), bytes(&mut random, 2500)),
         Op::Write("/B".into(), bytes(&mut random, 700)),
         Op::Write("/C".into(), bytes(&mut random, 700)),
+        Op::Write("/e/D".into(), bytes(&mut random, 700)),
         Op::CreateDir("/d/a directory that is moved".into()),
         Op::Sync,
     ];
@@ -87,9 +88,11 @@ fn every_future_may_be_dropped() {
 fn go_on<D: BlockDevice>(device: &Disk, volume: &Volume<D>, op: &Op, before: &Tree, polls: u32) {
     let about = format!("{:?} after {polls} polls", op.touched());
     let after = [
+        // It needs the most of what a turn can have.
+        Op::Rename("/C".into(), "/e/D".into()),
         Op::Write("/d/after the drop".into(), vec![7; 3000]),
         Op::CreateDir("/AFTER".into()),
-        Op::Append("/C".into(), vec![9; 1000]),
+        Op::Append("/e/D".into(), vec![9; 1000]),
         Op::Sync,
     ];
     let mut expected = before.clone();
