@@ -56,7 +56,7 @@ pub(crate) fn attached(slot: &Bytes) -> Option<ShortEntry> {
 
 /// The state of the old entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+enum State {
     /// On the disk as the driver wrote it.
     Attached,
     /// Detached, or about to be.
@@ -82,9 +82,11 @@ pub(crate) struct Move {
     /// What was in [`TENTHS`].
     tenths: u8,
     kind: FatKind,
-    /// The first cluster of what is renamed. Another entry with it is the new one.
+    /// The first cluster of what is renamed. Another entry with it is the new one. An empty file has none, and is not detached.
     cluster: u32,
-    pub(crate) state: State,
+    /// Where the new entry is, once it is about to be written.
+    published: Option<u64>,
+    state: State,
     /// For the block of the old entry.
     pub(crate) block: Vec<u8>,
 }
@@ -93,11 +95,23 @@ impl Move {
     pub(crate) fn new(place: u64, entry: &ShortEntry, kind: FatKind, block: Vec<u8>) -> Self {
         let tenths = entry.encode()[TENTHS];
         let cluster = entry.first_cluster(kind);
-        Self { place, tenths, kind, cluster, state: State::Attached, block }
+        let (published, state) = (None, State::Attached);
+        Self { place, tenths, kind, cluster, published, state, block }
     }
 
     pub(crate) fn place(&self) -> u64 {
         self.place
+    }
+
+    /// Where the new entry is, if it may be there.
+    pub(crate) fn published(&self) -> Option<u64> {
+        self.published
+    }
+
+    /// Whether this is an entry of what is renamed.
+    pub(crate) fn names(&self, slot: &Slot) -> bool {
+        matches!(slot, Slot::Short(entry)
+            if entry.is_visible() && entry.first_cluster(self.kind) == self.cluster)
     }
 
     /// The old entry, if it is among these bytes, which start at byte `start` of the disk.
@@ -106,15 +120,19 @@ impl Move {
         bytes.get_mut(at..)?.first_chunk_mut()
     }
 
-    /// Whether the new entry is among these bytes, which are about to be written.
-    pub(crate) fn is_published_by(&self, start: u64, bytes: &[u8]) -> bool {
+    /// Whether the old entry is to be detached now: the new one is among these bytes, which are about to be written.
+    pub(crate) fn publish(&mut self, start: u64, bytes: &[u8]) -> bool {
+        if self.state != State::Attached || self.cluster == 0 {
+            return false;
+        }
         let (slots, _) = bytes.as_chunks::<ENTRY_SIZE>();
-        let mut places = (start..).step_by(ENTRY_SIZE);
-        slots.iter().any(|slot| {
-            places.next() != Some(self.place)
-                && matches!(Slot::parse(slot), Slot::Short(entry)
-                    if entry.is_visible() && entry.first_cluster(self.kind) == self.cluster)
-        })
+        let mut slots = (start..).step_by(ENTRY_SIZE).zip(slots);
+        let new = slots.find(|(at, slot)| *at != self.place && self.names(&Slot::parse(slot)));
+        if let Some((at, _)) = new {
+            self.published = Some(at);
+            self.state = State::Detached;
+        }
+        new.is_some()
     }
 
     /// Makes of what the driver writes what is written.
@@ -129,6 +147,16 @@ impl Move {
             detach(slot);
         }
         Old::Here
+    }
+
+    /// The old entry is written as it is given, from now on.
+    pub(crate) fn bring_back(&mut self) {
+        self.state = State::Returning;
+    }
+
+    /// Whether the old entry is, or may be, detached.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.state != State::Attached
     }
 
     /// Makes of what was read what the driver wrote.

@@ -22,7 +22,7 @@ use hadris_storage::{BlockIndex, BlockSize, async_};
 use spin::Mutex;
 use wakeful_block::{BlockDevice, Error as DeviceError, Geometry};
 
-use crate::detach::{Move, Old, State};
+use crate::detach::{Move, Old};
 
 /// The largest block that the driver can keep.
 const MAX_BLOCK_SIZE: u32 = 4096;
@@ -118,16 +118,9 @@ impl Exchange {
         self.desk.lock().moving = Some(moving);
     }
 
-    /// Whether there is a rename that has not freed the old entry; where that is, and in which state.
-    pub(crate) fn moving(&self) -> Option<(u64, State)> {
-        self.desk.lock().moving.as_ref().map(|moving| (moving.place(), moving.state))
-    }
-
-    /// The old entry is written as it is given, from now on.
-    pub(crate) fn bring_back(&self) {
-        if let Some(moving) = &mut self.desk.lock().moving {
-            moving.state = State::Returning;
-        }
+    /// Something about a rename that has not freed the old entry, if there is one.
+    pub(crate) fn moving<T>(&self, ask: impl FnOnce(&mut Move) -> T) -> Option<T> {
+        self.desk.lock().moving.as_mut().map(ask)
     }
 
     /// The rename is over.
@@ -230,20 +223,16 @@ impl Exchange {
         written: Written,
         len: usize,
     ) -> Result<bool, DeviceError> {
-        if written.is_table {
-            return Ok(false);
-        }
         let start = self.start(written.block);
         let (place, mut bytes) = {
-            let Desk { moving, buffer, .. } = &mut *self.desk.lock();
+            let Desk { moving, buffer, tables, .. } = &mut *self.desk.lock();
             let Some(moving) = moving else {
                 return Ok(false);
             };
-            let bytes = &mut buffer[..len];
-            let is_now = moving.state == State::Attached && moving.is_published_by(start, bytes);
-            if is_now {
-                moving.state = State::Detached;
-            }
+            // What is no directory ends with the tables, maybe in the middle of a block.
+            let others = tables.end.saturating_sub(start).min(len as u64);
+            let (start, bytes) = (start + others, &mut buffer[others as usize..len]);
+            let is_now = moving.publish(start, bytes);
             let old = moving.conceal(start, bytes);
             if !is_now || old != Old::Elsewhere {
                 return Ok(old == Old::Freed);

@@ -180,6 +180,7 @@ impl<D: BlockDevice> File<D> {
     /// A part of it may be durable.
     pub async fn sync(&self) -> Result<(), Error> {
         let mut session = self.volume.0.begin().await?;
+        session.must_be_finished()?;
         ask!(session, fs => fs.fsync(self.node))
     }
 

@@ -11,7 +11,7 @@ use wakeful_block::BlockDevice;
 
 use crate::{
     Error,
-    detach::{self, Move},
+    detach::Move,
     session::{Session, State, ask},
 };
 
@@ -45,10 +45,6 @@ impl<D: BlockDevice> Session<'_, D> {
         let Slot::Short(entry) = self.read_slot(place).await? else {
             return Err(Error::Corrupt);
         };
-        if entry.first_cluster(kind) == 0 {
-            // Nothing that two names could share.
-            return Ok(());
-        }
         let len = self.state.spare.block_size();
         let mut block = Vec::new();
         block.try_reserve_exact(len).map_err(|_| Error::OutOfMemory)?;
@@ -59,29 +55,45 @@ impl<D: BlockDevice> Session<'_, D> {
 
     /// Does what is left of a rename, or undoes it.
     pub(crate) async fn finish_move(&mut self) -> Result<(), Error> {
-        let Some((place, state)) = self.shared.exchange.moving() else {
+        if self.shared.exchange.moving(|_| ()).is_none() {
             return Ok(());
-        };
-        if state != detach::State::Attached {
-            // The driver decides whether it goes on with it or back. It does so before it says that nothing has such a name.
-            let root = self.find("").await?;
-            match ask!(self, fs => fs.unlink(root, Name::new(""))) {
-                Err(Error::InvalidName | Error::InvalidInput | Error::NotFound) => {}
-                other => return other,
-            }
+        }
+        // The driver decides whether it goes on with it or back. It does so before it says that nothing has such a name.
+        let root = self.find("").await?;
+        match ask!(self, fs => fs.unlink(root, Name::new(""))) {
+            Err(Error::InvalidName | Error::InvalidInput | Error::NotFound) => {}
+            other => return other,
         }
         // If the driver has freed the old entry, there is no rename any more.
-        if state != detach::State::Attached && self.shared.exchange.moving().is_some() {
-            self.shared.exchange.bring_back();
-            if let Slot::Short(entry) = self.read_slot(place).await? {
-                let State { spare, .. } = &mut *self.state;
-                let mut adapter = self.shared.adapter.clone();
-                let bytes = entry.encode();
-                let call = pin!(raw::write_bytes(&mut adapter, spare, place, &bytes));
-                self.shared.run(call).await?;
-            }
+        let detached = self
+            .shared
+            .exchange
+            .moving(|moving| moving.is_detached().then(|| (moving.place(), moving.published())));
+        if let Some((place, published)) = detached.flatten() {
+            self.attach(place, published).await?;
         }
         self.shared.exchange.end_move();
+        Ok(())
+    }
+
+    /// Brings the old entry back, if the driver has not written the new one, or has removed it.
+    async fn attach(&mut self, place: u64, published: Option<u64>) -> Result<(), Error> {
+        if let Some(new) = published {
+            let found = self.read_slot(new).await?;
+            if self.shared.exchange.moving(|moving| moving.names(&found)) == Some(true) {
+                // It gave up as the volume is corrupt.
+                self.state.fs.clear_cache();
+                return Ok(());
+            }
+        }
+        self.shared.exchange.moving(Move::bring_back);
+        if let Slot::Short(entry) = self.read_slot(place).await? {
+            let State { spare, .. } = &mut *self.state;
+            let mut adapter = self.shared.adapter.clone();
+            let bytes = entry.encode();
+            let call = pin!(raw::write_bytes(&mut adapter, spare, place, &bytes));
+            self.shared.run(call).await?;
+        }
         Ok(())
     }
 }

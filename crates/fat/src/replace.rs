@@ -74,6 +74,14 @@ impl<D: BlockDevice> Session<'_, D> {
         // What the driver knows of them will be wrong.
         self.unpin_all();
         let kind = self.state.fs.info().kind();
+        // Others may have used the bits of our marks.
+        for place in [source, target] {
+            let mut adapter = self.shared.adapter.clone();
+            let spare = &mut self.state.spare;
+            spare.invalidate();
+            let call = pin!(unmark(&mut adapter, spare, place));
+            self.shared.run(call).await?;
+        }
         let Slot::Short(old) = self.read_slot(target).await? else {
             return Err(Error::Corrupt);
         };
@@ -134,7 +142,8 @@ async fn exchange(
         _ => return Err(Error::Corrupt),
     };
     if new.nt_case() & TARGET == 0 && old.nt_case() & VICTIM == 0 {
-        if detached.is_none() {
+        // An empty file has no clusters that two names could share.
+        if detached.is_none() && old.first_cluster(kind) != 0 {
             detach::detach(&mut bytes);
             raw::write_bytes(adapter, block, source, &bytes).await?;
         }

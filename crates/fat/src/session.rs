@@ -111,13 +111,14 @@ impl<D: BlockDevice> Shared<D> {
     /// Waits for the lock, and until all is done that others left behind.
     pub(crate) async fn begin(&self) -> Result<Session<'_, D>, Error> {
         let state = self.state.lock().await;
-        let mut session = Session { shared: self, state };
+        let mut session = Session { shared: self, state, unfinished: None };
         self.exchange.set_order(Order::Each);
         self.exchange.settle(&self.device).await?;
-        session.finish_replacement().await?;
-        session.finish_move().await?;
+        session.unfinished = session.finish().await.err();
         session.unpin_all();
-        session.close_left().await;
+        if session.unfinished.is_none() {
+            session.close_left().await;
+        }
         Ok(session)
     }
 
@@ -162,6 +163,8 @@ impl<D: BlockDevice> Shared<D> {
 pub(crate) struct Session<'a, D: BlockDevice> {
     pub(crate) shared: &'a Shared<D>,
     pub(crate) state: MutexGuard<'a, State>,
+    /// What others have begun cannot be finished: nothing may be written, until it can. Reading does no harm.
+    unfinished: Option<Error>,
 }
 
 impl<D: BlockDevice> Session<'_, D> {
@@ -170,11 +173,22 @@ impl<D: BlockDevice> Session<'_, D> {
         (self.shared, &mut self.state)
     }
 
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.finish_replacement().await?;
+        self.finish_move().await
+    }
+
+    /// An error, if what others have begun cannot be finished.
+    pub(crate) fn must_be_finished(&self) -> Result<(), Error> {
+        self.unfinished.map_or(Ok(()), Err)
+    }
+
     /// Something is to be changed: says whether it may be, and marks the volume.
     pub(crate) async fn change(&mut self) -> Result<(), Error> {
         if self.is_read_only() {
             return Err(Error::ReadOnly);
         }
+        self.must_be_finished()?;
         let (shared, state) = self.parts();
         state.mark.set(shared, &mut state.fs, &mut state.spare).await
     }
@@ -278,6 +292,10 @@ impl<D: BlockDevice> Session<'_, D> {
     ///
     /// The next turn does it.
     pub(crate) async fn close(&mut self, handle: Left) -> Result<(), Error> {
+        if let Err(error) = self.must_be_finished() {
+            self.shared.leave(handle);
+            return Err(error);
+        }
         let state = &mut *self.state;
         match handle {
             Left::Directory(node) => {

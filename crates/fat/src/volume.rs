@@ -438,6 +438,7 @@ impl<D: BlockDevice> Volume<D> {
     pub async fn sync(&self) -> Result<(), Error> {
         let mut session = self.0.begin().await?;
         let is_read_only = session.is_read_only();
+        session.must_be_finished()?;
         ask!(session, fs => fs.sync())?;
         if is_read_only {
             return Ok(());
@@ -474,7 +475,8 @@ impl<D: BlockDevice> Volume<D> {
         }
         // Somebody may have shortened it in between.
         bytes.truncate(done);
-        file.close().await?;
+        // Nothing was written that closing it would have to report.
+        drop(file);
         Ok(bytes)
     }
 

@@ -25,8 +25,8 @@ const MAX_DEPTH: usize = 1024;
 /// What is to be mended of each kind is less than this after a loss of power.
 const MAX_FIXES: usize = 16;
 
-/// Free entries that look as if they were detached. At most one is; others may be what is left of one.
-const MAX_DETACHED: usize = 8;
+/// Free entries that look as if they were detached. At most one is; others are what other systems have left.
+const MAX_DETACHED: usize = 32;
 
 /// Why an inspection ends early.
 #[derive(Debug)]
@@ -90,10 +90,10 @@ pub(super) struct Inspection<'a> {
     fat: &'a Fat,
     pub(super) used: Clusters,
     pub(super) fixes: ArrayVec<Fix, MAX_FIXES>,
-    /// An entry that has got what another had: [`VICTIM`].
-    victim: Option<Entry>,
-    /// There is a [`TARGET`].
-    has_target: bool,
+    /// Entries that have got what another had, [`VICTIM`], and where those are that have replaced another, [`TARGET`]. One at
+    /// most is ours; others have used these bits for something else.
+    victims: ArrayVec<Entry, 2>,
+    targets: ArrayVec<u64, 2>,
     detached: ArrayVec<Detached, MAX_DETACHED>,
 }
 
@@ -110,8 +110,8 @@ impl<'a> Inspection<'a> {
             fat,
             used: Clusters::new(fat.geometry().max_cluster())?,
             fixes: ArrayVec::new(),
-            victim: None,
-            has_target: false,
+            victims: ArrayVec::new(),
+            targets: ArrayVec::new(),
             detached: ArrayVec::new(),
         })
     }
@@ -178,12 +178,11 @@ impl<'a> Inspection<'a> {
             let Some(place) = place.filter(|_| entry.is_visible()) else {
                 continue;
             };
-            if entry.nt_case() & TARGET != 0 {
-                self.has_target = true;
-                self.note(Fix::Target { place })?;
-            }
-            if entry.nt_case() & VICTIM != 0 {
-                self.victim = Some(Entry { directory, from, slot, place });
+            // Two are enough to know that they are not ours.
+            match entry.nt_case() & (TARGET | VICTIM) {
+                TARGET => _ = self.targets.try_push(place),
+                VICTIM => _ = self.victims.try_push(Entry { directory, from, slot, place }),
+                _ => {}
             }
             let cluster = entry.first_cluster(self.fat.geometry().kind());
             if cluster == 0 {
@@ -201,42 +200,59 @@ impl<'a> Inspection<'a> {
                 self.check_file(volume, place, cluster, entry.size()).await?;
             }
         }
+        if let [place] = self.targets[..] {
+            self.note(Fix::Target { place })?;
+        }
         Ok(())
     }
 
     /// If one file was about to replace another, and both entries are written, the entry that is to go.
     pub(super) fn victim(&self) -> Option<Entry> {
-        self.victim.filter(|_| self.has_target)
+        match (&self.targets[..], &self.victims[..]) {
+            ([_], [victim]) => Some(*victim),
+            _ => None,
+        }
     }
 
-    /// Whether there are entries that may be detached.
-    pub(super) fn has_detached(&self) -> bool {
-        !self.detached.is_empty()
-    }
-
-    /// An entry that was detached, and whose clusters no other has. What is used is not known any more.
+    /// Entries that look as if they were detached, and which of them was: its clusters are no other's.
     pub(super) async fn find_detached(
-        mut self,
+        &mut self,
         volume: &mut Raw<'_>,
-    ) -> Result<Option<Detached>, Stop> {
-        let geometry = self.fat.geometry();
-        for detached in core::mem::take(&mut self.detached) {
-            let Detached { entry, .. } = detached;
-            let need = match entry.size().div_ceil(geometry.cluster_size()) {
-                _ if entry.is_dir() => u32::MAX,
-                // Opened to be written, and got its first cluster.
-                clusters => clusters.max(1),
-            };
-            match self.follow(volume, entry.first_cluster(geometry.kind()), need).await {
-                Ok((_, passed, _)) if entry.is_dir() || passed == need => {
-                    return Ok(Some(detached));
-                }
-                // They are free, or another's.
-                Ok(_) | Err(Stop::Damaged) => {}
+    ) -> Result<(ArrayVec<Detached, MAX_DETACHED>, Option<usize>), Stop> {
+        let all = core::mem::take(&mut self.detached);
+        for (at, detached) in all.iter().enumerate() {
+            match self.is_whole(volume, &detached.entry).await {
+                Ok(true) => return Ok((all, Some(at))),
+                Ok(false) | Err(Stop::Damaged) => {}
                 Err(failed) => return Err(failed),
             }
         }
-        Ok(None)
+        Ok((all, None))
+    }
+
+    /// Whether the clusters of an entry are there, and nobody's.
+    async fn is_whole(&mut self, volume: &mut Raw<'_>, entry: &ShortEntry) -> Result<bool, Stop> {
+        let geometry = self.fat.geometry();
+        let mut cluster = entry.first_cluster(geometry.kind());
+        let need = match entry.size().div_ceil(geometry.cluster_size()) {
+            _ if entry.is_dir() => geometry.max_cluster(),
+            // Opened to be written, and got its first cluster.
+            clusters => clusters.max(1),
+        };
+        if entry.is_dir() {
+            self.check_dots(volume, cluster, 0).await?;
+        }
+        for passed in 1..=need {
+            if self.used.contains(cluster) {
+                return Ok(false);
+            }
+            let next = raw::next(&mut volume.adapter, &mut volume.table, self.fat, cluster).await?;
+            match next {
+                Some(next) if passed < need => cluster = next,
+                _ => return Ok(entry.is_dir() || passed == need),
+            }
+        }
+        Ok(false)
     }
 
     async fn note_detached(&mut self, volume: &mut Raw<'_>, place: u64) -> Result<(), Stop> {

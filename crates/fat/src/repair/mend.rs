@@ -63,11 +63,18 @@ impl Raw<'_> {
         Ok(())
     }
 
-    /// Brings a detached entry back.
-    pub(super) async fn attach(&mut self, detached: Detached) -> Result<(), Stop> {
+    /// Brings a detached entry back, or takes its mark away, so that it does not come back when others have had its clusters.
+    pub(super) async fn settle(
+        &mut self,
+        detached: Detached,
+        comes_back: bool,
+    ) -> Result<(), Stop> {
         let Detached { place, entry } = detached;
-        let (adapter, entries) = (&mut self.adapter, &mut self.entries);
-        raw::write_bytes(adapter, entries, place, &entry.encode()).await?;
+        let mut bytes = entry.encode();
+        if !comes_back {
+            bytes[0] = ENTRY_FREE;
+        }
+        raw::write_bytes(&mut self.adapter, &mut self.entries, place, &bytes).await?;
         Ok(())
     }
 

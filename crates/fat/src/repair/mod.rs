@@ -13,8 +13,8 @@
 //! | in FAT12, half a number that lies in two blocks | what the other copy has |
 //! | pieces of a long name without the rest | they are freed |
 //!
-//! First everything is [inspected](inspect), and nothing is written. If there is but one contradiction that is not among these,
-//! nothing is written at all, and the volume is [`Health::Damaged`]. What belongs to a rename comes first, and everything is inspected
+//! First everything is [inspected](inspect), and nothing is written but the half number. If there is but one contradiction that is not
+//! among these, it stays so, and the volume is [`Health::Damaged`]. What belongs to a rename comes first, and everything is inspected
 //! again. Then the rest is [mended](mend), in an order in which each write leaves one of these again.
 
 mod clusters;
@@ -107,9 +107,10 @@ impl Raw<'_> {
             self.remove(fat, victim).await?;
             found = self.inspect(fat).await?;
         }
-        if found.has_detached() {
-            if let Some(detached) = found.find_detached(self).await? {
-                self.attach(detached).await?;
+        let (detached, which) = found.find_detached(self).await?;
+        if !detached.is_empty() {
+            for (at, detached) in detached.into_iter().enumerate() {
+                self.settle(detached, Some(at) == which).await?;
             }
             found = self.inspect(fat).await?;
         }

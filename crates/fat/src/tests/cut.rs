@@ -280,6 +280,51 @@ fn one_cut(
     false
 }
 
+/// One volume that power leaves again and again: what a repair leaves behind does no harm later.
+#[test]
+fn power_fails_again_and_again() {
+    let seed = env::var("FAT_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or(u64::from(std::process::id()));
+    eprintln!("FAT_SEED={seed}");
+    for kind in [Kind::Fat12, Kind::Fat16] {
+        let mut random = Random::new(seed);
+        let (bytes, mut tree) = base(kind);
+        let device = Disk::from_bytes(512, bytes, seed).with_polls(0);
+        let mut id = 0;
+        for step in 0..3000 {
+            let Some(op) = tree::any_op(&mut random, &tree, &mut id, 6000) else { continue };
+            if let Op::Rename(from, _) = &op
+                && tree[from].as_ref().is_some_and(Vec::is_empty)
+            {
+                continue;
+            }
+            let about = format!("{kind:?} step {step} {:?}", op.touched());
+            let volume = super::mount(&device);
+            device.cut_after(random.below(24));
+            let part = [op, Op::Sync];
+            let _ = fake::run(async {
+                part[0].run(&volume).await?;
+                part[1].run(&volume).await
+            });
+            device.cut();
+            device.restore();
+            if random.below(3) == 0 {
+                device.cut_after(random.below(8));
+                let _ = fake::run(Volume::mount(&device, Options::default()));
+                device.cut();
+                device.restore();
+            }
+            let volume = super::mount(&device);
+            assert_ne!(volume.health(), Health::Damaged, "{about}");
+            let found = fake::run(tree::read(&volume, 1000)).unwrap();
+            check(&found, &part, &tree, &about);
+            tree = found;
+            fake::run(volume.sync()).unwrap();
+        }
+        super::assert_clean(&device.contents());
+    }
+}
+
 /// What none of these touched is as it was synced, and nothing else is there.
 fn check(found: &Tree, part: &[Op], synced: &Tree, about: &str) {
     let touched: Vec<&str> = part.iter().flat_map(Op::touched).collect();

@@ -196,6 +196,35 @@ fn no_name_any_more() {
     }
 }
 
+/// Others have used the bits by which we tell who replaces whom.
+#[test]
+fn marks_of_others() {
+    for (marks, names) in [
+        (0x40, &[b"A  ", b"B  "][..]),
+        (0x80, &[b"A  ", b"B  "]),
+        (0xc0, &[b"A  ", b"B  ", b"F  "]),
+    ] {
+        let (mut bytes, layout) = unfinished();
+        for name in names {
+            let at = slot(&bytes, &layout, *name);
+            bytes[at + 12] |= marks;
+        }
+        let after = repaired(bytes);
+        let device = Disk::from_bytes(512, after, 1).with_polls(0);
+        let volume = super::mount(&device);
+        fake::run(async {
+            volume.rename("A", "B").await?;
+            assert_eq!(volume.read("B").await?, [1; 1500]);
+            assert_eq!(volume.read("A").await.err(), Some(Error::NotFound));
+            volume.rename("D/F", "B").await?;
+            assert_eq!(volume.read("B").await?, [3; 100]);
+            volume.sync().await
+        })
+        .unwrap();
+        assert_clean(&device.contents());
+    }
+}
+
 /// What cannot be mended is left as it is, and can be read.
 #[test]
 fn real_damage() {

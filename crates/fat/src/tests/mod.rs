@@ -3,6 +3,7 @@
 mod cut;
 mod damage;
 mod drops;
+mod errors;
 mod files;
 mod hostile;
 mod measure;
