@@ -23,7 +23,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 run: ## build an example and boot it in QEMU
-	@$(READY) cargo wakeful run $(APP) $(if $(BOARD),--board $(BOARD)) $(if $(SMP),--smp $(SMP)) $(if $(DISK),--disk '$(DISK)') $(ARGS)
+	@$(READY) cargo wakeful run $(APP) $(if $(BOARD),--board $(BOARD)) $(if $(SMP),--smp $(SMP)) $(if $(DISK),--disk '$(subst ','\'',$(DISK))') $(ARGS)
 
 test: ## everything: format, lints, tests on this computer, tests in QEMU
 	@$(READY_TO_TEST) tools/test.sh

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, ensure};
 use hadris_fat::{FatKind, FatOptions, VolumeLabel};
 use hadris_fs::TreeEntry;
-use hadris_fs::host::{Symlinks, TreeOptions, read_tree};
+use hadris_fs::host::{OnError, Symlinks, TreeOptions, read_tree};
 use hadris_storage::host::FileDevice;
 
 use crate::virtio::Virtio;
@@ -130,7 +130,8 @@ impl Disk {
         };
         // QEMU splits at commas, unless they are doubled.
         let value = |path: &Path| path.to_string_lossy().replace(',', ",,");
-        let mut drive = OsString::from(format!("if=none,id=disk{number}"));
+        let kind = if self.log.is_some() { "driver=blklogwrites" } else { "format=raw" };
+        let mut drive = OsString::from(format!("if=none,id=disk{number},{kind}"));
         if self.is_read_only {
             drive.push(",readonly=on");
         }
@@ -138,9 +139,9 @@ impl Disk {
             drive.push(",cache=unsafe");
         }
         drive.push(match &self.log {
-            None => format!(",format=raw,file={}", value(&file)),
+            None => format!(",file={}", value(&file)),
             Some(log) => format!(
-                ",driver=blklogwrites,file.driver=file,file.filename={},log.driver=file,log.filename={}",
+                ",file.driver=file,file.filename={},log.driver=file,log.filename={}",
                 value(&file),
                 value(log)
             ),
@@ -205,8 +206,8 @@ impl FromStr for Wanted {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (path, is_read_only) = match text.strip_suffix(":ro") {
-            Some(path) => (path, true),
-            None => (text, false),
+            Some(path) if !Path::new(text).exists() => (path, true),
+            _ => (text, false),
         };
         let path = PathBuf::from(path);
         match path.metadata() {
@@ -221,6 +222,7 @@ impl Wanted {
     pub(crate) fn disk(&self, place: &Path) -> Result<Disk> {
         let Self { path, is_read_only } = self;
         let file = if path.is_dir() {
+            eprintln!("wakeful: making a disk of {}", path.display());
             let size = copy(path, place)
                 .with_context(|| format!("cannot make a disk of the folder {}", path.display()))?;
             let Size { files, bytes, .. } = size;
@@ -292,10 +294,14 @@ const SMALLEST: u64 = 64 << 20;
 /// What a file or a folder takes at most beyond its bytes: a part of a cluster, and its entry.
 const EACH: u64 = 64 << 10;
 
-/// Formats an image and copies the folder into it. What links lead to is copied: FAT has none.
+/// Formats an image and copies the folder into it. What links lead to is copied: FAT has none. What cannot be read is left
+/// out, and said.
 fn copy(folder: &Path, image: &Path) -> Result<Size> {
-    let options = TreeOptions::new().with_symlinks(Symlinks::Follow);
-    let (tree, _) = read_tree(folder, &options)?;
+    let options = TreeOptions::new().with_symlinks(Symlinks::Follow).with_on_error(OnError::Skip);
+    let (tree, left_out) = read_tree(folder, &options)?;
+    for error in left_out {
+        eprintln!("wakeful: left out: {error}");
+    }
     let size = Size::of(&tree.root());
     let used = size.bytes + (size.files + size.folders) * EACH;
     let len = (2 * used).max(SMALLEST).next_multiple_of(1 << 20);
@@ -304,7 +310,10 @@ fn copy(folder: &Path, image: &Path) -> Result<Size> {
     let options = FatOptions::new().with_kind(FatKind::Fat32).with_size(len);
     let options = options.with_label(VolumeLabel::new("WAKEFUL")?);
     // What FAT cannot store, such as owners, is not missed.
-    let _ = hadris_fat::sync::write(device, &tree, &options)?;
+    let _ = hadris_fat::sync::write(device, &tree, &options).context(
+        "FAT has names without \" * / : < > ? \\ | and without a dot or space at the end, \
+         and upper and lower case are the same",
+    )?;
     Ok(size)
 }
 

@@ -42,7 +42,7 @@ use settings::Settings;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CutArgs {
     /// How many times
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
 
     /// From which all chance comes, but for what takes how long [default: another one each time]

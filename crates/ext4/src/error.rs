@@ -38,6 +38,8 @@ pub enum Error {
     OutOfMemory,
     /// The device has tried, and failed.
     Device,
+    /// There is no such device.
+    NoDevice,
     /// The device is not there any more.
     Gone,
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Error {
             Self::Corrupt => "the volume is damaged",
             Self::OutOfMemory => "out of memory",
             Self::Device => "the device reports an error",
+            Self::NoDevice => "there is no such disk",
             Self::Gone => "the device is gone",
         })
     }
@@ -84,7 +87,7 @@ impl From<Error> for AxError {
             Error::NeedsRecovery => AxErrorKind::BadState,
             Error::OutOfMemory => AxErrorKind::NoMemory,
             Error::Device => AxErrorKind::Io,
-            Error::Gone => AxErrorKind::NoSuchDevice,
+            Error::NoDevice | Error::Gone => AxErrorKind::NoSuchDevice,
         };
         kind.into()
     }
@@ -93,7 +96,7 @@ impl From<Error> for AxError {
 impl embedded_io_async::Error for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound | Self::Gone => ErrorKind::NotFound,
+            Self::NotFound | Self::NoDevice | Self::Gone => ErrorKind::NotFound,
             Self::NotADirectory
             | Self::IsADirectory
             | Self::NotAFile
@@ -117,7 +120,8 @@ impl From<wakeful_block::Error> for Error {
         use wakeful_block::Error as Block;
         match error {
             Block::Device => Self::Device,
-            Block::NoDevice | Block::Gone => Self::Gone,
+            Block::NoDevice => Self::NoDevice,
+            Block::Gone => Self::Gone,
             Block::OutOfMemory => Self::OutOfMemory,
             Block::Unsupported | Block::ReadOnly => Self::Unsupported,
             Block::OutOfRange

@@ -48,6 +48,8 @@ pub enum Error {
     OutOfMemory,
     /// The device has tried, and failed: a bad block, or a broken cable.
     Device,
+    /// There is no such device.
+    NoDevice,
     /// The device is not there any more, or was reset. What was not synced may be lost.
     Gone,
 }
@@ -77,6 +79,7 @@ impl fmt::Display for Error {
             Self::Unsupported => "blocks of more than 4096 bytes are not supported",
             Self::OutOfMemory => "out of memory",
             Self::Device => "the device reports an error",
+            Self::NoDevice => "there is no such disk",
             Self::Gone => "the device is gone",
         })
     }
@@ -103,7 +106,7 @@ impl From<Error> for AxError {
             Error::Unsupported => AxErrorKind::Unsupported,
             Error::OutOfMemory => AxErrorKind::NoMemory,
             Error::Device => AxErrorKind::Io,
-            Error::Gone => AxErrorKind::NoSuchDevice,
+            Error::NoDevice | Error::Gone => AxErrorKind::NoSuchDevice,
         };
         kind.into()
     }
@@ -112,7 +115,7 @@ impl From<Error> for AxError {
 impl embedded_io_async::Error for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound | Self::Gone => ErrorKind::NotFound,
+            Self::NotFound | Self::NoDevice | Self::Gone => ErrorKind::NotFound,
             Self::AlreadyExists => ErrorKind::AlreadyExists,
             Self::InvalidName | Self::NameTooLong | Self::InvalidInput => ErrorKind::InvalidInput,
             Self::Denied | Self::ReadOnly => ErrorKind::PermissionDenied,
@@ -134,7 +137,8 @@ impl From<DeviceError> for Error {
         match error {
             DeviceError::ReadOnly => Self::ReadOnly,
             DeviceError::Device => Self::Device,
-            DeviceError::NoDevice | DeviceError::Gone => Self::Gone,
+            DeviceError::NoDevice => Self::NoDevice,
+            DeviceError::Gone => Self::Gone,
             DeviceError::OutOfMemory => Self::OutOfMemory,
             DeviceError::Unsupported => Self::Unsupported,
             // Blocks that the volume has and the device has not.

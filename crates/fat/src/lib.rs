@@ -87,6 +87,8 @@ mod session;
 mod tests;
 mod volume;
 
+pub use embedded_io_async::SeekFrom;
+
 pub use date::{Clock, DateTime};
 pub use directory::{DirEntry, ReadDir};
 pub use error::Error;

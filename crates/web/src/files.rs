@@ -43,7 +43,7 @@ const INDEX: &str = "/index.html";
 ///
 /// GET and HEAD, with types by the end of the name, one range (RFC 9110 §14), and a weak `ETag` and `Last-Modified` that save
 /// who has a file already from getting it again; files without a date, or with that of a machine without a clock, have
-/// neither. A directory is its `index.html`, or else a list of what is in it. Everything in the volume is shown to
+/// neither. Names are as they are: paths with `..`, and with two slashes in a row, are no files. A directory is its `index.html`, or else a list of what is in it. Everything in the volume is shown to
 /// everybody: hidden files are only left out of lists.
 ///
 /// A request takes its future, some 7 KiB, and a buffer of the file's length and at most 16 KiB until it is answered; a list
@@ -210,6 +210,7 @@ fn failure<'s, D: BlockDevice>(place: &Place, error: Error) -> Reply<'s, D> {
         Error::OutOfMemory => Reply::busy(),
         // The rest are the device's, and what reading does not cause.
         Error::Device
+        | Error::NoDevice
         | Error::Gone
         | Error::Corrupt
         | Error::NotFat

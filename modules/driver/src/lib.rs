@@ -184,9 +184,12 @@ impl fmt::Display for What {
             }
             #[cfg(feature = "blk")]
             Self::Blk(geometry) => {
-                let (mib, block) = (geometry.bytes() >> 20, geometry.block_size);
+                let (size, unit) = match geometry.bytes() >> 10 {
+                    kib @ ..10_240 => (kib, "KiB"),
+                    kib => (kib >> 10, "MiB"),
+                };
                 let read_only = if geometry.read_only { ", read-only" } else { "" };
-                write!(f, "{mib} MiB in blocks of {block} bytes{read_only}")
+                write!(f, "{size} {unit} in blocks of {} bytes{read_only}", geometry.block_size)
             }
             Self::Rng { bytes } => write!(f, "gave {bytes} random bytes"),
         }

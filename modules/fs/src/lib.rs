@@ -2,7 +2,7 @@
 //!
 //! ```ignore
 //! let volume = fs::mount(blk::disk(0)?).await?;
-//! volume.write("/log/today.txt", b"began\n").await?;
+//! volume.write("/today.txt", b"began\n").await?;
 //! volume.sync().await?;
 //! let mut file = volume.open("/data/large.bin").await?;
 //! while let count @ 1.. = file.read(&mut buffer).await? {
@@ -24,13 +24,17 @@ use wakeful_blk::{BlockDevice, Disk, Partition, table};
 #[cfg(feature = "ext4")]
 pub use wakeful_ext4 as ext4;
 pub use wakeful_fat as fat;
-pub use wakeful_fat::{Cache, Clock, DateTime, DirEntry, Error, Metadata, OpenOptions, Options};
+pub use wakeful_fat::{
+    Cache, Clock, DateTime, DirEntry, Error, Health, Kind, Metadata, OpenOptions, Options,
+    SeekFrom, Space,
+};
 
 /// What a volume is on: a partition of a disk, or all of it.
 pub type Device = Partition<Disk>;
 /// A FAT volume of a disk.
 pub type Volume = wakeful_fat::Volume<Device>;
-/// A file of a FAT volume.
+/// A file of a FAT volume. It has the traits `Read`, `Write` and `Seek` of embedded-io-async 0.7, for what they add:
+/// `read_exact` and `write_all`.
 pub type File = wakeful_fat::File<Device>;
 /// What is in a directory of a FAT volume.
 pub type ReadDir = wakeful_fat::ReadDir<Device>;

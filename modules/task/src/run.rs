@@ -4,6 +4,7 @@
 
 use core::{future::Future, ptr::NonNull};
 
+use futures_util::FutureExt;
 use wakeful_alloc::frames;
 use wakeful_executor::Hart;
 use wakeful_hal::{
@@ -84,12 +85,12 @@ pub fn run(main: impl Future<Output = u8> + 'static) -> ! {
         }
     }
 
-    let main = async move {
-        let aborted = Aborted;
-        let exit_code = main.await;
+    let aborted = Aborted;
+    // An async block would have room for `main` twice: as what it captures, and as what it awaits.
+    let main = main.map(move |exit_code| {
         core::mem::forget(aborted);
         power::off(exit_code)
-    };
+    });
     match Builder::new().name("main").essential().spawn_local(main) {
         Ok(handle) => handle.detach(),
         Err(error) => panic!("cannot start main: {error}"),

@@ -3,6 +3,7 @@
 use alloc::{string::String, vec::Vec};
 use core::{cmp::Ordering, fmt};
 
+use picoserve::io::Write;
 use wakeful_block::BlockDevice;
 use wakeful_fat::{DirEntry, Error, Metadata, ReadDir};
 
@@ -14,7 +15,7 @@ const MOST: usize = 256 << 10;
 
 /// What is in a directory: directories first, each kind in the order of its names, whatever their case.
 ///
-/// Written out it is a page. It is not kept as one: it is written twice, to know how long it is, and to send it.
+/// Written out it is a page. It is not kept as one: it is written twice, to know how long it is, and to [send](Self::send) it.
 #[derive(Debug)]
 pub(super) struct Listing {
     path: String,
@@ -53,6 +54,19 @@ impl Listing {
         entries.sort_unstable_by(compare);
         Ok(Self { path, entries, is_cut })
     }
+
+    /// Sends the page, row by row: what is sent in one piece is written anew for each buffer that it fills.
+    ///
+    /// # Cancellation
+    ///
+    /// The client gets a part of it.
+    pub(super) async fn send<W: Write>(&self, writer: &mut W) -> Result<(), W::Error> {
+        write!(writer, "{}", Head(self)).await?;
+        for entry in &self.entries {
+            write!(writer, "{}", Row(entry)).await?;
+        }
+        write!(writer, "{}", Foot(self)).await
+    }
 }
 
 fn compare(one: &DirEntry, other: &DirEntry) -> Ordering {
@@ -68,7 +82,17 @@ fn letters(name: &str) -> impl Iterator<Item = char> {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, entries, is_cut } = self;
+        Head(self).fmt(f)?;
+        self.entries.iter().try_for_each(|entry| Row(entry).fmt(f))?;
+        Foot(self).fmt(f)
+    }
+}
+
+struct Head<'a>(&'a Listing);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listing { path, .. } = self.0;
         let end = if path == "/" { "" } else { "/" };
         let path = Escaped(path);
         write!(
@@ -82,9 +106,16 @@ impl fmt::Display for Listing {
         if !end.is_empty() {
             f.write_str("<tr><td><a href=\"../\">../</a></td></tr>\n")?;
         }
-        entries.iter().try_for_each(|entry| write!(f, "{}", Row(entry)))?;
+        Ok(())
+    }
+}
+
+struct Foot<'a>(&'a Listing);
+
+impl fmt::Display for Foot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("</table>\n")?;
-        if *is_cut {
+        if self.0.is_cut {
             f.write_str("<p>There are more.</p>\n")?;
         }
         f.write_str("</body></html>\n")

@@ -193,7 +193,7 @@ impl<D: BlockDevice> Content for Page<'_, D> {
         match self.body {
             _ if self.is_head => Ok(()),
             Body::Text(text) => writer.write_all(text.as_bytes()).await,
-            Body::Listing(listing, _) => write!(writer, "{listing}").await,
+            Body::Listing(listing, _) => listing.send(&mut writer).await,
             Body::File(piece) => piece.write(writer).await,
         }
     }
