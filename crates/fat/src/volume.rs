@@ -202,8 +202,9 @@ impl<D: BlockDevice> Volume<D> {
         ask!(session, fs => fs.label(&mut buffer))?.map(copy).transpose()
     }
 
-    /// How much room there is: a little off where futures were dropped that wrote, until the volume is checked again. FAT12 and FAT16 do not know, nor does a FAT32 volume after a loss of power: then the
-    /// whole allocation table is read, once.
+    /// How much room there is. FAT12 and FAT16 do not know, nor does a FAT32 volume after a loss of power: then the
+    /// whole allocation table is read, once. Where futures were dropped that wrote, the driver's count is some clusters
+    /// off until the volume is checked again.
     ///
     /// # Errors
     ///
