@@ -58,8 +58,8 @@ impl<D: BlockDevice, const PAGE: usize, const WORD: usize> Flash<D, PAGE, WORD> 
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if a page is no whole number of blocks or of words; [`Error::OutOfMemory`] if there is none for two
-    /// pages.
+    /// [`Error::Unsupported`] if a page is no whole number of blocks or of words; [`Error::OutOfMemory`] if there is none for
+    /// two pages.
     pub fn new(device: D) -> Result<Self, Error> {
         let geometry = device.geometry();
         let is_whole = |part: usize| PAGE != 0 && part != 0 && PAGE.is_multiple_of(part);

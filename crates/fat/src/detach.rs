@@ -54,17 +54,6 @@ pub(crate) fn attached(slot: &Bytes) -> Option<ShortEntry> {
     }
 }
 
-/// The state of the old entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// On the disk as the driver wrote it.
-    Attached,
-    /// Detached, or about to be.
-    Detached,
-    /// Detached, or attached again: it is about to be.
-    Returning,
-}
-
 /// Where the old entry is, when something is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Old {
@@ -84,9 +73,10 @@ pub(crate) struct Move {
     kind: FatKind,
     /// The first cluster of what is renamed. Another entry with it is the new one. An empty file has none, and is not detached.
     cluster: u32,
-    /// Where the new entry is, once it is about to be written.
-    published: Option<u64>,
-    state: State,
+    /// Where the new entry is, once it is about to be written: from then on the old one is, or may be, detached.
+    new: Option<u64>,
+    /// The old one is about to be attached again.
+    is_returning: bool,
     /// For the block of the old entry.
     pub(crate) block: Vec<u8>,
 }
@@ -95,17 +85,16 @@ impl Move {
     pub(crate) fn new(place: u64, entry: &ShortEntry, kind: FatKind, block: Vec<u8>) -> Self {
         let tenths = entry.encode()[TENTHS];
         let cluster = entry.first_cluster(kind);
-        let (published, state) = (None, State::Attached);
-        Self { place, tenths, kind, cluster, published, state, block }
+        Self { place, tenths, kind, cluster, new: None, is_returning: false, block }
     }
 
     pub(crate) fn place(&self) -> u64 {
         self.place
     }
 
-    /// Where the new entry is, if it may be there.
-    pub(crate) fn published(&self) -> Option<u64> {
-        self.published
+    /// Where the old entry and the new one are, if the old one is, or may be, detached.
+    pub(crate) fn places(&self) -> Option<(u64, u64)> {
+        self.new.map(|new| (self.place, new))
     }
 
     /// Whether this is an entry of what is renamed.
@@ -122,17 +111,14 @@ impl Move {
 
     /// Whether the old entry is to be detached now: the new one is among these bytes, which are about to be written.
     pub(crate) fn publish(&mut self, start: u64, bytes: &[u8]) -> bool {
-        if self.state != State::Attached || self.cluster == 0 {
+        if self.new.is_some() || self.cluster == 0 {
             return false;
         }
         let (slots, _) = bytes.as_chunks::<ENTRY_SIZE>();
         let mut slots = (start..).step_by(ENTRY_SIZE).zip(slots);
         let new = slots.find(|(at, slot)| *at != self.place && self.names(&Slot::parse(slot)));
-        if let Some((at, _)) = new {
-            self.published = Some(at);
-            self.state = State::Detached;
-        }
-        new.is_some()
+        self.new = new.map(|(at, _)| at);
+        self.new.is_some()
     }
 
     /// Makes of what the driver writes what is written.
@@ -143,7 +129,7 @@ impl Move {
         if slot[0] == ENTRY_FREE {
             return Old::Freed;
         }
-        if self.state == State::Detached {
+        if self.new.is_some() && !self.is_returning {
             detach(slot);
         }
         Old::Here
@@ -151,12 +137,7 @@ impl Move {
 
     /// The old entry is written as it is given, from now on.
     pub(crate) fn bring_back(&mut self) {
-        self.state = State::Returning;
-    }
-
-    /// Whether the old entry is, or may be, detached.
-    pub(crate) fn is_detached(&self) -> bool {
-        self.state != State::Attached
+        self.is_returning = true;
     }
 
     /// Makes of what was read what the driver wrote.

@@ -65,33 +65,27 @@ impl<D: BlockDevice> Session<'_, D> {
             other => return other,
         }
         // If the driver has freed the old entry, there is no rename any more.
-        let detached = self
-            .shared
-            .exchange
-            .moving(|moving| moving.is_detached().then(|| (moving.place(), moving.published())));
-        if let Some((place, published)) = detached.flatten() {
-            self.attach(place, published).await?;
+        if let Some((old, new)) = self.shared.exchange.moving(|moving| moving.places()).flatten() {
+            self.attach(old, new).await?;
         }
         self.shared.exchange.end_move();
         Ok(())
     }
 
     /// Brings the old entry back, if the driver has not written the new one, or has removed it.
-    async fn attach(&mut self, place: u64, published: Option<u64>) -> Result<(), Error> {
-        if let Some(new) = published {
-            let found = self.read_slot(new).await?;
-            if self.shared.exchange.moving(|moving| moving.names(&found)) == Some(true) {
-                // It gave up as the volume is corrupt.
-                self.state.fs.clear_cache();
-                return Ok(());
-            }
+    async fn attach(&mut self, old: u64, new: u64) -> Result<(), Error> {
+        let found = self.read_slot(new).await?;
+        if self.shared.exchange.moving(|moving| moving.names(&found)) == Some(true) {
+            // It gave up as the volume is corrupt.
+            self.state.fs.clear_cache();
+            return Ok(());
         }
         self.shared.exchange.moving(Move::bring_back);
-        if let Slot::Short(entry) = self.read_slot(place).await? {
+        if let Slot::Short(entry) = self.read_slot(old).await? {
             let State { spare, .. } = &mut *self.state;
             let mut adapter = self.shared.adapter.clone();
             let bytes = entry.encode();
-            let call = pin!(raw::write_bytes(&mut adapter, spare, place, &bytes));
+            let call = pin!(raw::write_bytes(&mut adapter, spare, old, &bytes));
             self.shared.run(call).await?;
         }
         Ok(())

@@ -43,8 +43,9 @@ const INDEX: &str = "/index.html";
 ///
 /// GET and HEAD, with types by the end of the name, one range (RFC 9110 §14), and a weak `ETag` and `Last-Modified` that save
 /// who has a file already from getting it again; files without a date, or with that of a machine without a clock, have
-/// neither. Names are as they are: paths with `..`, and with two slashes in a row, are no files. A directory is its `index.html`, or else a list of what is in it. Everything in the volume is shown to
-/// everybody: hidden files are only left out of lists.
+/// neither. Names are as they are: paths with `..`, and with two slashes in a row, are no files. A directory is its
+/// `index.html`, or else a list of what is in it. Everything in the volume is shown to everybody: hidden files are only left
+/// out of lists.
 ///
 /// A request takes its future, some 7 KiB, and a buffer of the file's length and at most 16 KiB until it is answered; a list
 /// takes up to 256 KiB, and says so if there are more entries. Without memory the answer is "503". What cannot be read

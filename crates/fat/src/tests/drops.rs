@@ -28,11 +28,7 @@ fn start(kind: Kind) -> (Vec<u8>, Tree) {
         Op::CreateDir("/d/a directory that is moved".into()),
         Op::Sync,
     ];
-    let mut tree = Tree::new();
-    for op in &ops {
-        fake::run(op.run(&volume)).unwrap();
-        op.apply(&mut tree);
-    }
+    let tree = tree::grow(&volume, &ops);
     (device.contents(), tree)
 }
 

@@ -8,7 +8,7 @@ use wakeful_block::{
 };
 
 use super::{
-    format, fsck,
+    fsck, image,
     tree::{self, Op, Tree, bytes},
 };
 use crate::{Error, Health, Kind, OpenOptions};
@@ -94,13 +94,7 @@ impl BlockDevice for Faulty<'_> {
 const A: &str = "/d/a long name of a file";
 
 fn start(kind: Kind, block: u32) -> (Vec<u8>, Tree) {
-    let kib = match kind {
-        Kind::Fat12 => 1024,
-        Kind::Fat16 => 4096,
-        Kind::Fat32 => 34 * 1024,
-    };
-    let image = format(kind, kib, 512, 512, 512);
-    let device = Disk::from_bytes(block, image, 1).with_polls(0);
+    let device = Disk::from_bytes(block, image(kind), 1).with_polls(0);
     let volume = super::mount(&device);
     let mut random = Random::new(3);
     let mut ops = vec![
@@ -118,11 +112,7 @@ fn start(kind: Kind, block: u32) -> (Vec<u8>, Tree) {
         ops.push(Op::Write(format!("/d/filler with a name of some length {number}"), vec![4; 10]));
     }
     ops.push(Op::Sync);
-    let mut tree = Tree::new();
-    for op in &ops {
-        fake::run(op.run(&volume)).unwrap();
-        op.apply(&mut tree);
-    }
+    let tree = tree::grow(&volume, &ops);
     (device.contents(), tree)
 }
 
@@ -218,6 +208,7 @@ fn errors_anywhere() {
         }
     }
     eprintln!("{hits} errors");
+    assert!(hits > 1000);
 }
 
 fn check(before: &Tree, found: &Tree, from: &str, to: &str, open: bool, about: &str) {
@@ -336,4 +327,5 @@ fn dropped_then_written() {
         }
     }
     eprintln!("{drops} drops");
+    assert!(drops > 500);
 }

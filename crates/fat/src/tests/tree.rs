@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wakeful_block::{BlockDevice, fake::Random};
+use wakeful_block::{
+    BlockDevice,
+    fake::{self, Random},
+};
 
 use crate::{Error, OpenOptions, Volume};
 
@@ -188,4 +191,14 @@ pub(crate) fn any_op(random: &mut Random, tree: &Tree, id: &mut u64, most: u64) 
         95.. => Op::Sync,
         _ => return None,
     })
+}
+
+/// Does all of these, and says what is on the volume then.
+pub(crate) fn grow<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) -> Tree {
+    let mut tree = Tree::new();
+    for op in ops {
+        fake::run(op.run(volume)).unwrap();
+        op.apply(&mut tree);
+    }
+    tree
 }
