@@ -2,13 +2,15 @@
 //! systems on the machine itself.
 //!
 //! The boot arguments choose: `-- case=load seed=N` works until it is switched off ([`load`]), `case=model seed=N
-//! steps=N` compares a volume with a model of it ([`model`]), `case=tree` prints what is on a volume ([`tree`]).
+//! steps=N` compares a volume with a model of it ([`model`]), `case=tree` prints what is on a volume ([`tree`]),
+//! `case=full` fills one ([`full`]).
 
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod full;
 mod load;
 mod model;
 mod random;
@@ -24,6 +26,7 @@ async fn main() -> Result<(), String> {
         // Boxes, as the futures of files are large.
         Some("load") => Box::pin(load::run(seed)).await,
         Some("model") => Box::pin(model::run(seed, number("steps").unwrap_or(1000))).await,
+        Some("full") => Box::pin(full::run()).await,
         Some("tree") => Box::pin(tree::run()).await,
         other => Err(format!("there is no case {other:?}")),
     }

@@ -37,9 +37,12 @@ pub(super) fn all() -> Vec<Case> {
         let case = Case::new(name, DISKSUITE).append("-- case=tree").never("panicked at");
         long(case.disks(Disks { make, check: is_as_the_folder }, needs))
     };
-    let model = |name, append: &str, make: fn(&Path) -> Result<Vec<Disk>>| {
-        let case = Case::new(name, DISKSUITE).append(append).sees("the volume is as its model");
+    let written = |name, append: &str, make: fn(&Path) -> Result<Vec<Disk>>| {
+        let case = Case::new(name, DISKSUITE).append(append);
         long(case.disks(Disks { make, check: others_agree }, &[FSCK_VFAT, MCOPY])).beside()
+    };
+    let model = |name, append: &str, make: fn(&Path) -> Result<Vec<Disk>>| {
+        written(name, append, make).sees("the volume is as its model")
     };
     vec![
         model("volumes::model_fat12", "-- case=model steps=3000 seed=1", |at| formatted(at, 12)),
@@ -61,6 +64,7 @@ pub(super) fn all() -> Vec<Case> {
         tree("volumes::ext4", |at| ext4(at, &[]), &[MKFS_EXT4]),
         tree("volumes::ext2", |at| ext4(at, &["-t", "ext2", "-b", "1024"]), &[MKFS_EXT4]),
         tree("volumes::read_only", read_only, &[MKFS_VFAT, MCOPY]),
+        written("volumes::full", "-- case=full", |at| formatted(at, 12)).sees("full after"),
         Case::new("volumes::nothing_there", DISKSUITE)
             .append("-- case=tree")
             .disk(Disk::zeros(1))
