@@ -27,10 +27,11 @@ use anyhow::{Result, bail};
 
 use self::baseline::Baseline;
 use self::rows::Build;
+use self::table::Row;
 use crate::machine;
 
 /// Measures everything, prints tables, and returns the exit code: 1 if a gate is missed or a row is
-/// above its baseline. With `update`, what is measured becomes the baseline.
+/// above its baseline. Which ones is said once more at the end. With `update`, what is measured becomes the baseline.
 pub(crate) fn run(update: bool) -> Result<i32> {
     machine::end_all_on_interrupt()?;
     let mut measured = Baseline::of_this_compiler()?;
@@ -42,13 +43,13 @@ pub(crate) fn run(update: bool) -> Result<i32> {
     machine.extend(idle::measure()?);
     machine.extend(throughput::measure()?);
     print!("{}", table::of_machine(&machine));
-    let mut missed = machine.iter().any(|row| row.value > row.gate);
+    let mut missed = missed_of("machine", &machine);
 
     match http::unavailable()? {
         None => {
             let rows = http::measure()?;
             http::remember(&rows, &mut measured);
-            missed |= show_http(rows);
+            missed.extend(show_http(rows));
         }
         Some(reason) => {
             println!("\nhttp is not measured: {reason}");
@@ -60,7 +61,7 @@ pub(crate) fn run(update: bool) -> Result<i32> {
     for blk::Measured { row, .. } in &rows {
         measured.set_varying(blk::GROUP, row.name, row.value, http::TOLERANCE);
     }
-    missed |= show_blk(rows);
+    missed.extend(show_blk(rows));
 
     for build in Build::ALL {
         let rows = rows::measure(build)?;
@@ -70,19 +71,35 @@ pub(crate) fn run(update: bool) -> Result<i32> {
                 measured.set(build.name, &format!("{name}, atomics"), atomics.all());
             }
         }
-        let (text, all_held) = table::of_contenders(build, &rows);
+        let (text, of_build) = table::of_contenders(build, &rows);
         print!("\n{text}");
-        missed |= !all_held;
+        missed.extend(of_build);
     }
 
     if update {
         measured.write()?;
         println!("\nwritten: {}", baseline::file().display());
-        return Ok(missed.into());
+        return Ok(verdict(&missed));
     }
     let comparison = before?.compare(&measured);
     print!("\n{comparison}");
-    Ok((missed || comparison.regressed()).into())
+    Ok(verdict(&missed).max(comparison.regressed().into()))
+}
+
+/// The rows that miss their gates, in words.
+fn missed_of<'a>(group: &str, rows: impl IntoIterator<Item = &'a Row>) -> Vec<String> {
+    let missed = rows.into_iter().filter(|row| row.value > row.gate);
+    let words = |row: &Row| {
+        let [value, gate] = [row.value, row.gate].map(table::number);
+        format!("{group}: {}: {value} {}, the gate is {gate}", row.name, row.unit)
+    };
+    missed.map(words).collect()
+}
+
+/// Says what missed its gate. Returns the exit code.
+fn verdict(missed: &[String]) -> i32 {
+    missed.iter().for_each(|row| println!("GATE MISSED {row}"));
+    (!missed.is_empty()).into()
 }
 
 /// Measures the web server only, and compares with nothing but the limits.
@@ -91,17 +108,17 @@ pub(crate) fn run_http() -> Result<i32> {
     if let Some(reason) = http::unavailable()? {
         bail!("{reason}");
     }
-    Ok(show_http(http::measure()?).into())
+    Ok(verdict(&show_http(http::measure()?)))
 }
 
 /// Measures disks only.
 pub(crate) fn run_blk() -> Result<i32> {
     machine::end_all_on_interrupt()?;
-    Ok(show_blk(blk::measure()?).into())
+    Ok(verdict(&show_blk(blk::measure()?)))
 }
 
-/// Measures the peer as well, prints the table, and returns whether a gate is missed.
-fn show_blk(mut rows: Vec<blk::Measured>) -> bool {
+/// Measures the peer as well, prints the table, and returns the gates that are missed.
+fn show_blk(mut rows: Vec<blk::Measured>) -> Vec<String> {
     let linux = fio::measure();
     if let Ok(linux) = &linux {
         blk::compare(&mut rows, linux);
@@ -110,11 +127,11 @@ fn show_blk(mut rows: Vec<blk::Measured>) -> bool {
     if let Err(reason) = linux {
         println!("Linux is not measured: {reason:#}");
     }
-    rows.iter().any(|rows| rows.row.value > rows.row.gate)
+    missed_of(blk::GROUP, rows.iter().map(|rows| &rows.row))
 }
 
-/// Measures the peer as well, prints the tables, and returns whether a gate is missed.
-fn show_http(mut rows: Vec<http::Measured>) -> bool {
+/// Measures the peer as well, prints the tables, and returns the gates that are missed.
+fn show_http(mut rows: Vec<http::Measured>) -> Vec<String> {
     let linux = nginx::measure();
     if let Ok(linux) = &linux {
         http::compare(&mut rows, linux);
@@ -123,5 +140,18 @@ fn show_http(mut rows: Vec<http::Measured>) -> bool {
     if let Err(reason) = linux {
         println!("Linux is not measured: {reason:#}");
     }
-    rows.iter().any(|rows| rows.row.value > rows.row.gate)
+    missed_of(http::GROUP, rows.iter().map(|rows| &rows.row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdict_names_what_missed_its_gate() {
+        let row = |name, value| Row { name, value, unit: "instr", gate: 2000.0, goal: 1.0 };
+        let missed = missed_of("http", &[row("a request", 2000.0), row("an answer", 2001.5)]);
+        assert_eq!(missed, ["http: an answer: 2,001.5 instr, the gate is 2,000"]);
+        assert_eq!((verdict(&missed), verdict(&[])), (1, 0));
+    }
 }

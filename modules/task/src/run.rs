@@ -75,7 +75,7 @@ pub unsafe fn enter_and_run() -> ! {
 
 /// Runs the application's `main` as the boot hart's first task, and switches the machine off with its
 /// exit code when it returns.
-pub fn run(main: impl Future<Output = u8> + 'static) -> ! {
+pub fn run<F: Future<Output = u8> + 'static>(main: F) -> ! {
     /// Without `main` nobody would ever switch the machine off.
     struct Aborted;
 
@@ -86,11 +86,16 @@ pub fn run(main: impl Future<Output = u8> + 'static) -> ! {
     }
 
     let aborted = Aborted;
-    // An async block would have room for `main` twice: as what it captures, and as what it awaits.
+    /// An async block would have room for `main` twice: as what it captures, and as what it awaits.
+    fn is_kept_once<F, G>(_with_end: &G) {
+        const { assert!(size_of::<G>() <= size_of::<F>() + size_of::<usize>()) }
+    }
+
     let main = main.map(move |exit_code| {
         core::mem::forget(aborted);
         power::off(exit_code)
     });
+    is_kept_once::<F, _>(&main);
     match Builder::new().name("main").essential().spawn_local(main) {
         Ok(handle) => handle.detach(),
         Err(error) => panic!("cannot start main: {error}"),

@@ -7,7 +7,8 @@
 //! What the rows are is in [`rows`], how they are measured in [`race`], what every contender is
 //! given to do in [`workload`]; the contenders are in [`executors`] and [`timers`], a file each.
 //! On a shared computer times are good only beside the times of the same run: what counts is the
-//! ratio. The exit code is 1 if the best peer beats Wakeful in a row, 2 for bad arguments.
+//! ratio. The exit code is 1 if the best peer beats Wakeful by far in a row, 2 for bad arguments: what is gated
+//! narrowly is counted on the machine, by `cargo wakeful bench`.
 
 mod allocations;
 mod executors;
@@ -31,7 +32,7 @@ Races Wakeful's executor and timers against their peers, on this computer.
   --row SUBSTRING  only rows whose title contains this
   --help           this
 
-Exit code 1: in some row the best peer is better than Wakeful.";
+Exit code 1: in some row Wakeful needs more than 1.5 times what the best peer needs.";
 
 #[derive(Debug, Default, PartialEq)]
 struct Options {
@@ -70,11 +71,12 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(options) => {
+            println!("{NOTES}");
             let mut report = Report::default();
             race_executors(&options, &mut report);
             race_timers(&options, &mut report);
             report.end();
-            ExitCode::from(u8::from(report.missed > 0))
+            ExitCode::from(u8::from(!report.missed.is_empty()))
         }
     }
 }
@@ -85,7 +87,7 @@ fn race_executors(options: &Options, report: &mut Report) {
         let rounds = if row.is_exact() { 1 } else { rounds };
         let table = race_again(|| race(&executors::entrants(row, operations), 1, rounds));
         for lanes in table {
-            report.row("executors, ns", row.title(), &lanes, row.is_gated());
+            report.row("executors, ns", row.title(), &lanes, row.gate());
         }
     }
 }
@@ -102,16 +104,16 @@ fn race_timers(options: &Options, report: &mut Report) {
         let batch = Batch { pending, operations, clock };
         let table = race_again(|| race(&timers::entrants(batch), titles.len(), rounds));
         for (title, lanes) in titles.iter().zip(&table).filter(|(title, _)| options.wants(title)) {
-            report.row("timers, ns", title, lanes, true);
+            report.row("timers, ns", title, lanes, Some(table::BY_FAR));
         }
     }
 }
 
-/// Races until no row misses its gate, three times at most: what is only noise does not come thrice.
+/// Races until no row is behind, three times at most: what is only noise does not come thrice.
 fn race_again(race: impl Fn() -> Vec<Vec<Lane>>) -> Vec<Vec<Lane>> {
     let mut table = race();
     for _ in 0..2 {
-        if !table.iter().any(|lanes| table::misses_gate(lanes)) {
+        if !table.iter().any(|lanes| table::is_behind(lanes)) {
             break;
         }
         table = race();
@@ -123,19 +125,24 @@ fn race_again(race: impl Fn() -> Vec<Vec<Lane>>) -> Vec<Vec<Lane>> {
 #[derive(Default)]
 struct Report {
     table: &'static str,
-    missed: usize,
+    behind: Vec<String>,
+    missed: Vec<String>,
     noise: Vec<f64>,
 }
 
 impl Report {
-    fn row(&mut self, table: &'static str, title: &str, lanes: &[Lane], gated: bool) {
+    fn row(&mut self, table: &'static str, title: &str, lanes: &[Lane], gate: Option<f64>) {
         if self.table != table {
             self.table = table;
             let names: Vec<_> = lanes.iter().map(|lane| lane.name).collect();
             println!("\n{}", table::head(table, &names));
         }
-        println!("{}", table::row(title, lanes, gated));
-        self.missed += usize::from(gated && table::misses_gate(lanes));
+        println!("{}", table::row(title, lanes, gate));
+        match gate {
+            Some(gate) if table::misses(gate, lanes) => self.missed.push(title.to_owned()),
+            Some(_) if table::is_behind(lanes) => self.behind.push(title.to_owned()),
+            _ => {}
+        }
         self.noise.extend(lanes.iter().filter_map(Lane::noise));
     }
 
@@ -146,7 +153,12 @@ impl Report {
                 noise * 100.0
             );
         }
-        println!("Missed gates: {}\n\n{NOTES}", self.missed);
+        for title in &self.behind {
+            println!("behind the best peer: {title}");
+        }
+        for title in &self.missed {
+            println!("GATE MISSED {title}");
+        }
     }
 }
 

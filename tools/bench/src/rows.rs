@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::allocations;
 use crate::executors::Executor;
+use crate::table;
 use crate::workload::{
     BellTask, Bells, Fan, FanTask, Finish, Mailbox, Parked, Ring, RingTask, player, yielding,
 };
@@ -61,10 +62,13 @@ impl Row {
         }
     }
 
-    /// Whether being slower than the best peer is a missed gate. Not where only wakeful does what is
-    /// measured.
-    pub(crate) const fn is_gated(self) -> bool {
-        !matches!(self, Self::Interrupt)
+    /// What our ratio to the best peer may be. There is no gate where only wakeful does what is measured.
+    pub(crate) const fn gate(self) -> Option<f64> {
+        match self {
+            Self::Interrupt => None,
+            row if row.is_exact() => Some(table::EVEN),
+            _ => Some(table::BY_FAR),
+        }
     }
 
     /// Whether tasks are awaited through handles.
@@ -99,8 +103,9 @@ impl Row {
 
 /// What must be known to read the tables: how equal the work is, and whom it favours where it is not.
 pub(crate) const NOTES: &str = "\
-A figure is the lowest decile of its rounds; the ratio is ours to the least of the others. A gate is missed
-by a ratio above 1, and above it by more than the rounds scatter, in three races in a row.
+A figure is the lowest decile of its rounds; the ratio is ours to the least of the others. We are behind if it is
+above 1, and above it by more than the rounds scatter, in three races in a row. A gate is missed by a ratio above 1.5:
+no accident. By how much less we may be behind is counted on the machine.
 Executor rows are ns per operation; futures and counts are the same for all.
   yield       One operation is one poll of a task that wakes itself by reference and returns.
   ring        16 tasks, each parked on a waker that it left once; whoever is polled wakes the next by

@@ -1,11 +1,14 @@
-//! A fixed amount of work for all harts: how long it takes.
+//! A fixed amount of work for all harts: how long it takes, and how much of it each hart does.
+//!
+//! Every task passes a mark when it begins and when it ends, so what a hart executes between its first mark and its
+//! last one is its part.
 
 use alloc::{format, string::String, vec::Vec};
 use core::hint::black_box;
 
 use wakeful::{task, time::Instant};
 
-use crate::measure;
+use crate::measure::{self, mark};
 
 /// Independent of each other.
 const TASKS: u64 = 64;
@@ -14,7 +17,7 @@ const TASKS: u64 = 64;
 const TURNS: usize = 100;
 
 /// What a task computes in a turn.
-const STEPS: usize = 80_000;
+const STEPS: usize = 8000;
 
 pub(crate) async fn run() -> Result<(), String> {
     let begin = Instant::now();
@@ -29,6 +32,7 @@ pub(crate) async fn run() -> Result<(), String> {
 
 /// Pseudo-random numbers (xorshift64).
 async fn work(seed: u64) {
+    mark();
     let mut state = black_box(seed);
     for _ in 0..TURNS {
         for _ in 0..STEPS {
@@ -39,4 +43,5 @@ async fn work(seed: u64) {
         task::yield_now().await;
     }
     black_box(state);
+    mark();
 }

@@ -166,7 +166,7 @@ pub(super) fn value(console: &str, row: &str) -> Result<f64> {
 }
 
 /// What the plugin is told about the image.
-fn places(file: &Path) -> Result<Vec<(&'static str, u64)>> {
+pub(super) fn places(file: &Path) -> Result<Vec<(&'static str, u64)>> {
     let bytes = std::fs::read(file)?;
     let elf = Elf::parse(&bytes, file)?;
     // Whoever runs below the image is not of the image.
@@ -187,12 +187,17 @@ struct Passed {
     trap: Option<Mark>,
 }
 
+/// Whether the image has passed this one on purpose.
+pub(super) fn is_on_purpose(mark: &Mark) -> bool {
+    WATCHED[mark.mark as usize] == WATCHED[0]
+}
+
 /// The purposeful ones of the marks.
 fn passed(marks: &[Mark]) -> Vec<Passed> {
     let mut traps = HashMap::new();
     let mut passed = Vec::new();
     for &mark in marks {
-        if WATCHED[mark.mark as usize] == WATCHED[0] {
+        if is_on_purpose(&mark) {
             passed.push(Passed { mark, trap: traps.get(&mark.hart).copied() });
         } else {
             traps.insert(mark.hart, mark);

@@ -102,15 +102,15 @@ fn limit(value: f64) -> String {
     if value.is_finite() { number(value) } else { String::new() }
 }
 
-/// The table of one build, and whether its gates hold. Atomics are AMO, `+` pairs of LR and SC.
-pub(super) fn of_contenders(build: Build, rows: &Rows) -> (String, bool) {
+/// The table of one build, and the gates that are missed. Atomics are AMO, `+` pairs of LR and SC.
+pub(super) fn of_contenders(build: Build, rows: &Rows) -> (String, Vec<String>) {
     let gated = build == Build::GATED;
     let mut text = format!("{:<40}{OURS:>17}{PEER:>17}\n", build.title);
     let (gate, goal) = if gated { ("gate", "goal") } else { ("", "") };
     let [instr, atomics] = ["instr", "atomics"];
     let head = format!("{:<40}{instr:>8}{atomics:>9}{instr:>8}{atomics:>9}{gate:>9}{goal:>6}", "");
     _ = writeln!(text, "{}", head.trim_end());
-    let mut all_held = true;
+    let mut missed = Vec::new();
     for limit in limits::ALL {
         let [ours, peer] = [OURS, PEER].map(|contender| rows.get(contender, limit.row));
         if ours.is_none() && peer.is_none() {
@@ -119,7 +119,11 @@ pub(super) fn of_contenders(build: Build, rows: &Rows) -> (String, bool) {
         let mut line = format!("{:<40}{}{}", limit.title, cells(ours), cells(peer));
         if gated {
             let judgement = judge(limit, ours, peer);
-            all_held &= judgement != MISSED;
+            if judgement == MISSED {
+                let cells = cells(ours).split_whitespace().collect::<Vec<_>>().join(", ");
+                let gate = limit.gate;
+                missed.push(format!("{}: {}: {cells}, the gate is {gate}", build.name, limit.row));
+            }
             let goal = limit.goal.map_or_else(String::new, number);
             _ = write!(line, "{:>9}{goal:>6}  {judgement}", limit.gate.to_string());
         }
@@ -128,7 +132,7 @@ pub(super) fn of_contenders(build: Build, rows: &Rows) -> (String, bool) {
         }
         _ = writeln!(text, "{}", line.trim_end());
     }
-    (text, all_held)
+    (text, missed)
 }
 
 fn judge(limit: &Limit, ours: Option<Cost>, peer: Option<Cost>) -> &'static str {

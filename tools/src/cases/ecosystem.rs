@@ -49,7 +49,11 @@ pub(super) fn all() -> Vec<Case> {
             .sees("a new database")
             .sees("opened 0 times before")
             .sees("opened 1 times before")
-            .sees("opened 2 times before"),
+            .sees("starting again")
+            .sees("OpenSBI")
+            .sees("opened 2 times before")
+            .sees("opened 3 times before")
+            .ends_when_seen(),
     ]
 }
 

@@ -139,10 +139,13 @@ fn renames() -> Vec<(&'static str, String, bool)> {
 #[test]
 fn errors_anywhere() {
     let mut hits = 0;
-    for (kind, block) in [(Kind::Fat12, 512), (Kind::Fat16, 512), (Kind::Fat16, 4096)] {
+    let volumes = [(Kind::Fat12, 512), (Kind::Fat16, 512), (Kind::Fat16, 4096), (Kind::Fat32, 512)];
+    for (kind, block) in volumes {
         let (bytes, before) = start(kind, block);
-        for (from, to, open) in renames() {
-            for fault in [Fault::Undone, Fault::Done, Fault::Several] {
+        // The smallest volume of FAT32 is large.
+        let every = if kind == Kind::Fat32 { 8 } else { 1 };
+        for (from, to, open) in renames().into_iter().step_by(every) {
+            for fault in [Fault::Undone, Fault::Done, Fault::Several].into_iter().step_by(every) {
                 for number in 0.. {
                     let disk = Disk::from_bytes(block, bytes.clone(), 1).with_polls(0);
                     let device = Faulty {
@@ -185,9 +188,10 @@ fn errors_anywhere() {
                         volume.sync().await
                     })
                     .unwrap_or_else(|error| panic!("{about}: {error}"));
-                    let contents = disk.contents();
-                    if let Some(Err(lines)) = fsck(&contents) {
-                        panic!("{about}: {lines:#?}");
+                    if let Some(Err(lines)) = fsck(&disk.contents()) {
+                        // FAT32 keeps how many clusters are free, which the driver no longer knows.
+                        let is_known = lines.iter().all(|line| is_about_free_count(line));
+                        assert!(kind == Kind::Fat32 && is_known, "{about}: {lines:#?}");
                     }
                     let again = super::mount(&disk);
                     assert_eq!(again.health(), Health::Clean, "{about}");
@@ -209,6 +213,13 @@ fn errors_anywhere() {
     }
     eprintln!("{hits} errors");
     assert!(hits > 1000);
+}
+
+/// Whether a line of fsck.vfat tells of nothing but the number of free clusters.
+fn is_about_free_count(line: &str) -> bool {
+    const WORDS: [&str; 5] =
+        ["fsck.fat", "Free cluster summary", "Auto-setting", "Leaving filesystem", " files, "];
+    line.is_empty() || WORDS.iter().any(|word| line.contains(word))
 }
 
 fn check(before: &Tree, found: &Tree, from: &str, to: &str, open: bool, about: &str) {

@@ -126,6 +126,8 @@ struct Row<'a>(&'a DirEntry);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(test)]
+        tests::WRITTEN.set(tests::WRITTEN.get() + 1);
         let DirEntry { name, metadata: Metadata { is_dir, len, modified, .. } } = self.0;
         let (link, text) = (Encoded(name), Escaped(name));
         let slash = if *is_dir { "/" } else { "" };
@@ -161,11 +163,21 @@ impl fmt::Display for Size {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::ToOwned, string::ToString};
+    use core::{cell::Cell, convert::Infallible, pin::pin, task::Context};
+    use std::{borrow::ToOwned, format, string::ToString, task::Waker, thread_local};
 
+    use picoserve::{
+        io::{BaseWrite, ErrorType},
+        mem::{BorrowedBuffer, BorrowedCursor},
+    };
     use wakeful_fat::DateTime;
 
     use super::*;
+
+    thread_local! {
+        /// How often a row was written.
+        pub(super) static WRITTEN: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn entry(name: &str, len: Option<u64>) -> DirEntry {
         let modified = DateTime { year: 2026, month: 11, day: 2, hour: 3, minute: 4, second: 5 };
@@ -226,6 +238,50 @@ mod tests {
             "{below}"
         );
         assert!(below.contains("There are more"), "{below}");
+    }
+
+    /// Takes few bytes at a time.
+    struct Narrow(Vec<u8>);
+
+    impl ErrorType for Narrow {
+        type Error = Infallible;
+    }
+
+    impl BaseWrite for Narrow {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+            self.0.extend(bytes);
+            Ok(bytes.len())
+        }
+
+        async fn flush(&mut self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    impl Write for Narrow {
+        async fn write_with<F: FnOnce(BorrowedCursor<'_>) -> R, R>(
+            &mut self,
+            f: F,
+        ) -> Result<R, Infallible> {
+            let mut bytes = [0; 64];
+            let mut buffer = BorrowedBuffer::new(&mut bytes);
+            let result = f(buffer.unfilled());
+            self.0.extend(buffer.filled());
+            Ok(result)
+        }
+    }
+
+    #[test]
+    fn long_page_is_sent_in_linear_time() {
+        const ENTRIES: usize = 1000;
+        let entries = (0..ENTRIES).map(|number| entry(&format!("{number}"), Some(1))).collect();
+        let listing = Listing { path: "/".to_owned(), entries, is_cut: false };
+        let mut writer = Narrow(Vec::new());
+        let sent = pin!(listing.send(&mut writer)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(sent.is_ready());
+        // A row is longer than what the writer takes at a time, and shorter than twice that.
+        assert!((2 * ENTRIES..=3 * ENTRIES).contains(&WRITTEN.get()), "{}", WRITTEN.get());
+        assert_eq!(writer.0, listing.to_string().into_bytes());
     }
 
     #[test]

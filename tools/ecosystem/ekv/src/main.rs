@@ -1,4 +1,5 @@
-//! ekv as it is on crates.io: a database on the first disk, of which it uses a MiB, counts how often it was opened.
+//! ekv as it is on crates.io: a database on the first disk, of which it uses a MiB, counts how often it was opened,
+//! by this boot of the machine and by the one before.
 
 #![no_std]
 #![no_main]
@@ -55,20 +56,26 @@ fn address(page: PageID, offset: usize) -> u32 {
 
 type Data = Database<Flash, CriticalSectionRawMutex>;
 
+/// How often it is opened in a boot.
+const TIMES: u32 = 2;
+
 #[wakeful::main]
 async fn main() -> Result<(), String> {
-    for _ in 0..3 {
+    for _ in 0..TIMES {
         let disk = blk::disk(0).map_err(|error| error.to_string())?;
         let flash = Flash(blk::Flash::new(disk).map_err(|error| error.to_string())?);
         // Both are larger than a task should be.
         let data = Box::new(Data::new(flash, ekv::Config::default()));
-        Box::pin(count(&data)).await?;
+        if Box::pin(count(&data)).await? == TIMES {
+            println!("starting again");
+            wakeful::reboot();
+        }
     }
     Ok(())
 }
 
-/// Reads what the last one has written, and writes something else.
-async fn count(data: &Data) -> Result<(), String> {
+/// Reads what the last one has written, and writes something else. Returns how often it was opened.
+async fn count(data: &Data) -> Result<u32, String> {
     match data.mount().await {
         Ok(()) => {}
         Err(MountError::Corrupted) => {
@@ -86,7 +93,7 @@ async fn count(data: &Data) -> Result<(), String> {
     }
     write(data, times + 1).await?;
     println!("opened {times} times before");
-    Ok(())
+    Ok(times + 1)
 }
 
 async fn read(data: &Data, key: &str) -> Result<Option<u32>, String> {
