@@ -113,7 +113,7 @@ unpack_linux() {
     # What nobody reads there stays behind, and so do nginx' own settings.
     cd "$work/root"
     rm -rf etc usr/share usr/lib/riscv64-linux-gnu/gconv usr/lib/riscv64-linux-gnu/ossl-modules
-    mkdir -p dev proc sys run tmp etc/nginx var/log/nginx var/lib/nginx modules
+    mkdir -p dev proc sys run tmp srv etc/nginx var/log/nginx var/lib/nginx modules
     for folder in bin lib sbin; do ln -s "usr/$folder" "$folder"; done
     for module in $all_modules; do
         mv "$(find "$apt" -name "$module.ko.xz")" modules/ || give_up "there is no module $module"
@@ -124,6 +124,8 @@ unpack_linux() {
 }
 
 write_settings() {
+    head -c 1000 /dev/zero | tr '\0' a >srv/short.txt
+    head -c 1048576 /dev/zero | tr '\0' a >srv/long.txt
     cat >etc/passwd <<'END'
 root:x:0:0:root:/:/bin/sh
 END
@@ -140,11 +142,14 @@ events {
 }
 http {
     access_log off;
+    sendfile on;
+    tcp_nopush on;
     default_type text/plain;
     keepalive_requests 1000000000;
     server {
         listen 80 backlog=4096;
         location = /plaintext { return 200 "Hello, World!"; }
+        location / { root /srv; }
     }
 }
 END

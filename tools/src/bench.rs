@@ -9,6 +9,7 @@ mod baseline;
 mod blk;
 mod bulk;
 mod crowd;
+mod files;
 mod fio;
 mod harts;
 mod hello;

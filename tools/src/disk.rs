@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -156,7 +158,7 @@ impl Disk {
 pub(crate) const SFDISK: &str = "sfdisk";
 
 /// Where a partition begins, and how much is left behind it for the second table of GPT.
-const MARGIN: usize = 1 << 20;
+const MARGIN: u64 = 1 << 20;
 
 /// The bytes of a file of this length, for tests. Each length has others.
 pub(crate) fn content(len: usize) -> Vec<u8> {
@@ -177,10 +179,27 @@ fn make(files: &[(String, usize)], table: Table, folder: &Path) -> Result<PathBu
         Table::Mbr => "label: dos\nstart=1MiB, size=+, type=c\n",
         Table::Gpt => "label: gpt\nstart=1MiB, size=+\n",
     };
-    let volume = std::fs::read(&image)?;
-    std::fs::write(&image, [&vec![0; MARGIN], &volume[..], &vec![0; MARGIN]].concat())?;
+    let divided = folder.with_extension("divided");
+    surround(&image, &divided)?;
+    std::fs::rename(divided, &image)?;
     divide(&image, script)?;
     Ok(image)
+}
+
+/// Copies an image into a new one, with margins before and behind it. Zeros take no room.
+fn surround(image: &Path, with_margins: &Path) -> Result<()> {
+    let (mut from, to) = (File::open(image)?, File::create(with_margins)?);
+    let len = from.metadata()?.len();
+    to.set_len(len + 2 * MARGIN)?;
+    let (mut piece, zeros) = (vec![0; MARGIN as usize], vec![0; MARGIN as usize]);
+    for place in (0..len).step_by(piece.len()) {
+        let piece = &mut piece[..(len - place).min(MARGIN) as usize];
+        from.read_exact(piece)?;
+        if *piece != zeros[..piece.len()] {
+            to.write_all_at(piece, MARGIN + place)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a table of partitions, as the commands for `sfdisk` say, and nothing else.
@@ -288,8 +307,10 @@ impl Size {
     }
 }
 
-/// The smallest disk. There is always as much room again as is used.
-const SMALLEST: u64 = 64 << 20;
+/// The smallest disk, in a file that takes only what is on it. There is always as much room again as is used. From 260 MiB
+/// on clusters have 4 KiB (Microsoft's FAT specification of 2005, §3.5): with the 512 bytes of smaller volumes,
+/// following the chain of a long file takes as many instructions as all copying of it.
+const SMALLEST: u64 = 272 << 20;
 
 /// What a file or a folder takes at most beyond its bytes: a part of a cluster, and its entry.
 const EACH: u64 = 64 << 10;
@@ -369,7 +390,7 @@ mod tests {
             let mark: &[u8] = if table == Table::Mbr { &[0x55, 0xaa] } else { b"EFI PART" };
             assert!(divided[at..].starts_with(mark));
             // What a volume of FAT32 says that it is, in its boot sector.
-            assert!(divided[MARGIN + 82..].starts_with(b"FAT32   "));
+            assert!(divided[MARGIN as usize + 82..].starts_with(b"FAT32   "));
         }
     }
 

@@ -1,9 +1,10 @@
-//! Linux with nginx, on the same emulator and tap, under the same load as `http`.
+//! Linux with nginx, on the same emulator and tap, under the same load as `http` and `files`.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::files;
 use super::http::{self, Cost, Visit};
 use super::linux::{self, Program};
 use crate::counted;
@@ -33,6 +34,12 @@ fn under_load(folders: &[PathBuf]) -> Result<Vec<(&'static str, Cost)>> {
         (http::FRESH_64, fresh(64)),
         (http::FRESH_256, fresh(256)),
     ];
-    let cost = |(name, visit)| Ok((name, http::cost(&machine, nobody, visit).context(name)?));
-    visits.into_iter().map(cost).collect()
+    let mut costs = Vec::new();
+    for (name, visit) in visits {
+        costs.push((name, http::cost(&machine, nobody, visit).context(name)?));
+    }
+    for file in &files::ALL {
+        costs.push((file.row, file.cost(&machine, nobody)?));
+    }
+    Ok(costs)
 }
