@@ -141,8 +141,13 @@ impl Raw<'_> {
             let (mut new, mut old) = ([0; 2], [0; 2]);
             raw::read_bytes(&mut self.adapter, &mut self.table, active, &mut new).await?;
             raw::read_bytes(&mut self.adapter, &mut self.table, copy, &mut old).await?;
-            if new[0] != old[0] && new[1] == old[1] {
-                raw::write_bytes(&mut self.adapter, &mut self.table, active, &old[..1]).await?;
+            // An even one has a byte and the lower half of the next, an odd one the upper half and a byte. The other half
+            // is a part of its neighbour.
+            let own = if cluster.is_multiple_of(2) { [0xff, 0x0f] } else { [0xf0, 0xff] };
+            let differs = |byte: usize| (new[byte] ^ old[byte]) & own[byte] != 0;
+            if differs(0) && !differs(1) {
+                let joined = new[0] & !own[0] | old[0] & own[0];
+                raw::write_bytes(&mut self.adapter, &mut self.table, active, &[joined]).await?;
             }
         }
         Ok(())

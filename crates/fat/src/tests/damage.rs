@@ -1,11 +1,12 @@
 //! Volumes that were not left in peace, by us or by others.
 
+use hadris_fat_raw::FatKind;
 use wakeful_block::fake::{self, Disk};
 
 use super::{assert_clean, image};
 use crate::{Error, Health, Kind, Volume, detach};
 
-/// FAT16 with clusters of one block: where its tables are, and its data.
+/// FAT12 or FAT16 with clusters of one block: where its tables are, and its data.
 struct Layout {
     tables: [usize; 2],
     root: usize,
@@ -113,6 +114,53 @@ fn copies_that_differ() {
     let after = repaired(bytes);
     let [first, second] = layout.tables;
     assert_eq!(after[first..second], after[second..layout.root]);
+}
+
+/// FAT12: the number of cluster 341 lies in two blocks, and shares the byte at the end of the first one with that of 340.
+#[test]
+fn half_a_number_and_its_neighbour() {
+    let contents = vec![7; 400 * 512];
+    let device = Disk::from_bytes(512, image(Kind::Fat12), 1).with_polls(0);
+    let volume = super::mount(&device);
+    fake::run(async {
+        volume.write("A", &contents).await?;
+        volume.sync().await
+    })
+    .unwrap();
+    let mut bytes = device.contents();
+    let [first, second] = Layout::of(&bytes).tables;
+    let place = |table: usize, cluster| table + FatKind::Fat12.entry_offset(cluster) as usize;
+    assert_eq!((place(first, 341) + 1) % 512, 0);
+    let number = |bytes: &[u8], table, cluster| {
+        FatKind::Fat12.decode(cluster, &bytes[place(table, cluster)..][..2])
+    };
+    assert_eq!([340, 341].map(|cluster| number(&bytes, first, cluster)), [341, 342]);
+    // The mark of Linux.
+    bytes[37] = 0x01;
+    let is_whole = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = bytes.clone();
+        change(&mut bytes);
+        let device = Disk::from_bytes(512, bytes, 1).with_polls(0);
+        let volume = super::mount(&device);
+        assert_eq!(volume.health(), Health::Repaired);
+        assert_eq!(fake::run(volume.read("A")).unwrap(), contents);
+        let after = device.contents();
+        assert_clean(&after);
+        assert_eq!(after[first..second], after[second..2 * second - first]);
+    };
+    // The neighbour's is new in the first copy, and not yet in the second.
+    let neighbour = |bytes: &mut [u8]| {
+        let at = place(second, 340);
+        FatKind::Fat12.encode(340, 0, &mut bytes[at..at + 2]);
+    };
+    is_whole(&neighbour);
+    // Half of a number of its own.
+    let half = |bytes: &mut [u8]| bytes[place(first, 341)] ^= 0xf0;
+    is_whole(&half);
+    is_whole(&|bytes| {
+        neighbour(bytes);
+        half(bytes);
+    });
 }
 
 #[test]
