@@ -260,6 +260,31 @@ impl<D: BlockDevice> Volume<D> {
     ///
     /// The file may be made, or emptied. It is not open.
     pub async fn open_with(&self, path: &str, options: OpenOptions) -> Result<File<D>, Error> {
+        let (file, _) = self.open_known(path, options).await?;
+        Ok(file)
+    }
+
+    /// Opens a file to be read, and says what is known of it: [`Volume::open`] and [`File::metadata`] in one turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::open_with`].
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing has happened.
+    pub async fn open_with_metadata(&self, path: &str) -> Result<(File<D>, Metadata), Error> {
+        let (file, metadata) = self.open_known(path, OpenOptions::new().read()).await?;
+        // What is read was there before.
+        metadata.map(|metadata| (file, metadata)).ok_or(Error::NotFound)
+    }
+
+    /// Opens a file, and says what was known of it if it was there.
+    async fn open_known(
+        &self,
+        path: &str,
+        options: OpenOptions,
+    ) -> Result<(File<D>, Option<Metadata>), Error> {
         options.check()?;
         let mut session = self.0.begin().await?;
         if options.is_write && session.is_read_only() {
@@ -267,7 +292,7 @@ impl<D: BlockDevice> Volume<D> {
         }
         let (parent, name) = path::split(path).ok_or(Error::IsADirectory)?;
         let directory = session.find(parent).await?;
-        let node = match session.look_up(directory, name).await {
+        let (node, known) = match session.look_up(directory, name).await {
             Ok(_) if options.is_create_new => return Err(Error::AlreadyExists),
             Ok(node) => {
                 let metadata = Metadata::from(&session.stat(node).await?);
@@ -281,7 +306,7 @@ impl<D: BlockDevice> Volume<D> {
                     session.change().await?;
                     ask!(session, fs => fs.truncate(node, 0))?;
                 }
-                node
+                (node, Some(metadata))
             }
             Err(Error::NotFound) if options.is_create => {
                 path::check_name(name)?;
@@ -289,12 +314,12 @@ impl<D: BlockDevice> Volume<D> {
                 let attributes = SetAttr::new();
                 let node = ask!(session, fs => fs.create(directory, Name::new(name), &attributes))?;
                 session.pin(node);
-                node
+                (node, None)
             }
             Err(error) => return Err(error),
         };
         session.open(Left::File(node)).await?;
-        Ok(File::new(self.clone(), node, options))
+        Ok((File::new(self.clone(), node, options), known))
     }
 
     /// What is known of a file or directory.

@@ -137,8 +137,7 @@ impl<D: BlockDevice> Service<D> {
 
     /// The file at a path.
     async fn file(&self, path: &str, parts: RequestParts<'_>) -> Result<Reply<'_, D>, Error> {
-        let file = self.files.volume.open(path).await?;
-        let metadata = file.metadata().await?;
+        let (file, metadata) = self.files.volume.open_with_metadata(path).await?;
         let (version, len) = (Version::of(&metadata), metadata.len);
         let headers = parts.headers();
         if is_known(headers, version) {

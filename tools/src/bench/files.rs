@@ -39,7 +39,7 @@ pub(super) const ALL: [File; 2] = [
         bytes: 1000,
         is_long: false,
         least: 1000,
-        gate: 60e3,
+        gate: 50e3,
         goal: 25e3,
     },
     File {

@@ -124,7 +124,7 @@ pub(super) fn compare(rows: &mut Vec<Measured>, linux: &[(&'static str, Cost)]) 
             SIXTEEN => ("part of Linux's, 16 connections", 0.6, 0.2),
             SIXTY_FOUR => ("part of Linux's, 64 connections", 0.6, 0.2),
             FRESH => ("part of Linux's, a connection for each", 0.6, 0.2),
-            files::SHORT => ("part of Linux's, a file of 1,000 bytes", 1.0, 0.6),
+            files::SHORT => ("part of Linux's, a file of 1,000 bytes", 1.0, 0.5),
             // It sends from where it keeps what it has read, and copies nothing.
             files::LONG => ("part of Linux's, a file of 1 MiB", f64::INFINITY, 1.0),
             _ => continue,

@@ -89,7 +89,7 @@ async fn measure<D: BlockDevice>(
     volume.read("d/a long file name 0999.txt").await?;
     disk.take_counts();
     volume.read("d/a long file name 0999.txt").await?;
-    say(disk, "the last of them read", 260);
+    say(disk, "the last of them read", 130);
     let mut entries = volume.read_dir("d").await?;
     while entries.next().await?.is_some() {}
     drop(entries);

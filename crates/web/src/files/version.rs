@@ -95,7 +95,10 @@ impl fmt::Display for Opaque {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Version { len, modified } = self.0;
         let DateTime { year, month, day, hour, minute, second } = modified;
-        write!(f, "{len:x}-{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+        let pairs = [month, day, hour, minute, second];
+        // As one number: to write six costs several times as much.
+        let date = pairs.iter().fold(u64::from(year), |date, &pair| 100 * date + u64::from(pair));
+        write!(f, "{len:x}-{date:014}")
     }
 }
 
@@ -105,13 +108,23 @@ pub(super) struct Date(DateTime);
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+        const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
         let DateTime { year, month, day, hour, minute, second } = self.0;
-        let name = MONTHS[usize::from(month.clamp(1, 12)) - 1];
-        let weekday = DAYS[days(self.0) as usize % 7];
-        write!(f, "{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+        let weekday = days(self.0) as usize % 7;
+        let month = usize::from(month.clamp(1, 12)) - 1;
+        // Digit by digit: formatting six numbers costs ten times as much.
+        let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+        text[..3].copy_from_slice(&DAYS[3 * weekday..][..3]);
+        text[8..11].copy_from_slice(&MONTHS[3 * month..][..3]);
+        let [century, year] = [year / 100, year % 100].map(|pair| pair as u8);
+        for (place, pair) in
+            [(5, day), (12, century), (14, year), (17, hour), (20, minute), (23, second)]
+        {
+            text[place] = b'0' + pair / 10 % 10;
+            text[place + 1] = b'0' + pair % 10;
+        }
+        f.write_str(core::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
