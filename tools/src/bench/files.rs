@@ -38,7 +38,7 @@ pub(super) const ALL: [File; 2] = [
         path: "/short.txt",
         bytes: 1000,
         is_long: false,
-        least: 1000,
+        least: 500,
         gate: 50e3,
         goal: 25e3,
     },
@@ -47,21 +47,33 @@ pub(super) const ALL: [File; 2] = [
         path: "/long.txt",
         bytes: 1 << 20,
         is_long: true,
-        least: 20,
+        least: 10,
         gate: 4.0,
         goal: 1.0,
     },
 ];
 
+/// Of so many the one that costs least counts: what is sent together varies.
+const TIMES: usize = 3;
+
 impl File {
     /// What it costs a machine that serves it and executes `idle` instructions a second anyhow.
     pub(super) fn cost(&self, machine: &Counted, idle: f64) -> Result<Cost> {
-        let load = Visit::KeptAlive { connections: 16, seconds: 4 };
+        let connections = if self.is_long { 1 } else { 16 };
+        let load = Visit::KeptAlive { connections, seconds: 2 };
         let what = (Counted::SITE.into(), self.path);
-        let cost = http::cost_of(machine, idle, what, load, self.least).context(self.path)?;
-        let instructions =
-            if self.is_long { cost.instructions / self.bytes as f64 } else { cost.instructions };
-        Ok(Cost { instructions, ..cost })
+        let mut least: Option<Cost> = None;
+        for _ in 0..TIMES {
+            let cost = http::cost_of(machine, idle, what, load, self.least).context(self.path)?;
+            if least.as_ref().is_none_or(|least| cost.instructions < least.instructions) {
+                least = Some(cost);
+            }
+        }
+        let mut cost = least.context("nothing was measured")?;
+        if self.is_long {
+            cost.instructions /= self.bytes as f64;
+        }
+        Ok(cost)
     }
 }
 

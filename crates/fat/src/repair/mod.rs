@@ -10,10 +10,10 @@
 //! | clusters that belong to nobody | they are freed |
 //! | a file with more clusters than its length needs | they are freed |
 //! | copies of the allocation table that differ | they become as the first one is |
-//! | in FAT12, half a number that lies in two blocks | what the other copy has |
+//! | in FAT12, half a number that lies in two blocks | it becomes as in the other copy of the table |
 //! | pieces of a long name without the rest | they are freed |
 //!
-//! First everything is [inspected](inspect), and nothing is written but the half number. If there is but one contradiction that is not
+//! First everything is [inspected](inspect), and nothing is written but half numbers. If there is but one contradiction that is not
 //! among these, it stays so, and the volume is [`Health::Damaged`]. What belongs to a rename comes first, and everything is inspected
 //! again. Then the rest is [mended](mend), in an order in which each write leaves one of these again.
 
@@ -125,7 +125,9 @@ impl Raw<'_> {
 
     /// In FAT12 a number may lie in two blocks, which are written one after the other, in one copy of the table
     /// after the other. Where the copies differ only in the first half, the first copy may have half a new number; then the
-    /// second has the old one, which is as right as the new one would be, as all else waits for both.
+    /// second has the old one, which is as right as the new one would be, as all else waits for both. Where the second half
+    /// differs, the first copy has a whole number, and the second copy, which may have half of it, gets it now: before
+    /// the first one is mended, and then differs from that half.
     async fn join_halves(&mut self, geometry: &Geometry) -> Result<(), Stop> {
         if geometry.kind() != FatKind::Fat12 || geometry.copies() < 2 {
             return Ok(());
@@ -145,9 +147,15 @@ impl Raw<'_> {
             // is a part of its neighbour.
             let own = if cluster.is_multiple_of(2) { [0xff, 0x0f] } else { [0xf0, 0xff] };
             let differs = |byte: usize| (new[byte] ^ old[byte]) & own[byte] != 0;
-            if differs(0) && !differs(1) {
-                let joined = new[0] & !own[0] | old[0] & own[0];
-                raw::write_bytes(&mut self.adapter, &mut self.table, active, &[joined]).await?;
+            let with = |to: [u8; 2], from: [u8; 2]| {
+                [0, 1].map(|byte| to[byte] & !own[byte] | from[byte] & own[byte])
+            };
+            if differs(1) {
+                let whole = with(old, new);
+                raw::write_bytes(&mut self.adapter, &mut self.table, copy, &whole).await?;
+            } else if differs(0) {
+                let joined = with(new, old);
+                raw::write_bytes(&mut self.adapter, &mut self.table, active, &joined[..1]).await?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use hadris_fat_raw::FatKind;
 use wakeful_block::fake::{self, Disk};
 
 use super::{assert_clean, image};
-use crate::{Error, Health, Kind, Volume, detach};
+use crate::{Error, Health, Kind, Options, Volume, detach};
 
 /// FAT12 or FAT16 with clusters of one block: where its tables are, and its data.
 struct Layout {
@@ -161,6 +161,49 @@ fn half_a_number_and_its_neighbour() {
         neighbour(bytes);
         half(bytes);
     });
+}
+
+/// The same cluster, which ended a file that was about to grow: the second copy of the table has half of the new number. Repair
+/// makes it the end again, in both copies, wherever power fails meanwhile.
+#[test]
+fn half_a_number_in_the_second_copy() {
+    let contents = vec![7; 340 * 512];
+    let device = Disk::from_bytes(512, image(Kind::Fat12), 1).with_polls(0);
+    let volume = super::mount(&device);
+    fake::run(async {
+        volume.write("A", &contents).await?;
+        volume.sync().await
+    })
+    .unwrap();
+    let mut bytes = device.contents();
+    let [first, second] = Layout::of(&bytes).tables;
+    let mut set = |table: usize, cluster, value| {
+        let at = table + FatKind::Fat12.entry_offset(cluster) as usize;
+        FatKind::Fat12.encode(cluster, value, &mut bytes[at..at + 2]);
+    };
+    for table in [first, second] {
+        set(table, 342, 0xfff);
+    }
+    set(first, 341, 342);
+    // The end is 0xfff, and 342 is 0x156. Of an odd number the lowest digit is written first.
+    set(second, 341, 0xff6);
+    // The mark of Linux.
+    bytes[37] = 0x01;
+    for requests in 0.. {
+        let device = Disk::from_bytes(512, bytes.clone(), 1).with_polls(0);
+        device.cut_after(requests);
+        let is_whole = fake::run(Volume::mount(&device, Options::default())).is_ok();
+        device.cut();
+        device.restore();
+        let volume = super::mount(&device);
+        assert_ne!(volume.health(), Health::Damaged, "{requests}");
+        assert_eq!(fake::run(volume.read("A")).unwrap(), contents, "{requests}");
+        assert_clean(&device.contents());
+        if is_whole {
+            assert!(requests > 5, "{requests}");
+            break;
+        }
+    }
 }
 
 #[test]
