@@ -92,7 +92,8 @@ fn missed_of<'a>(group: &str, rows: impl IntoIterator<Item = &'a Row>) -> Vec<St
     let missed = rows.into_iter().filter(|row| row.value > row.gate);
     let words = |row: &Row| {
         let [value, gate] = [row.value, row.gate].map(table::number);
-        format!("{group}: {}: {value} {}, the gate is {gate}", row.name, row.unit)
+        let value = format!("{value} {}", row.unit);
+        format!("{group}: {}: {}, the gate is {gate}", row.name, value.trim_end())
     };
     missed.map(words).collect()
 }
@@ -153,6 +154,8 @@ mod tests {
         let row = |name, value| Row { name, value, unit: "instr", gate: 2000.0, goal: 1.0 };
         let missed = missed_of("http", &[row("a request", 2000.0), row("an answer", 2001.5)]);
         assert_eq!(missed, ["http: an answer: 2,001.5 instr, the gate is 2,000"]);
+        let part = Row { name: "a part", value: 0.8, unit: "", gate: 0.6, goal: 0.2 };
+        assert_eq!(missed_of("http", &[part]), ["http: a part: 0.8, the gate is 0.6"]);
         assert_eq!((verdict(&missed), verdict(&[])), (1, 0));
     }
 }

@@ -116,10 +116,9 @@ fn copies_that_differ() {
     assert_eq!(after[first..second], after[second..layout.root]);
 }
 
-/// FAT12: the number of cluster 341 lies in two blocks, and shares the byte at the end of the first one with that of 340.
-#[test]
-fn half_a_number_and_its_neighbour() {
-    let contents = vec![7; 400 * 512];
+/// FAT12 with a file `A` of so many clusters, from 2 on, and the mark of Linux: what is in the file, and the volume.
+fn long_file(clusters: usize) -> (Vec<u8>, Vec<u8>) {
+    let contents = vec![7; clusters * 512];
     let device = Disk::from_bytes(512, image(Kind::Fat12), 1).with_polls(0);
     let volume = super::mount(&device);
     fake::run(async {
@@ -128,6 +127,14 @@ fn half_a_number_and_its_neighbour() {
     })
     .unwrap();
     let mut bytes = device.contents();
+    bytes[37] = 0x01;
+    (contents, bytes)
+}
+
+/// FAT12: the number of cluster 341 lies in two blocks, and shares the byte at the end of the first one with that of 340.
+#[test]
+fn half_a_number_and_its_neighbour() {
+    let (contents, bytes) = long_file(400);
     let [first, second] = Layout::of(&bytes).tables;
     let place = |table: usize, cluster| table + FatKind::Fat12.entry_offset(cluster) as usize;
     assert_eq!((place(first, 341) + 1) % 512, 0);
@@ -135,8 +142,6 @@ fn half_a_number_and_its_neighbour() {
         FatKind::Fat12.decode(cluster, &bytes[place(table, cluster)..][..2])
     };
     assert_eq!([340, 341].map(|cluster| number(&bytes, first, cluster)), [341, 342]);
-    // The mark of Linux.
-    bytes[37] = 0x01;
     let is_whole = |change: &dyn Fn(&mut [u8])| {
         let mut bytes = bytes.clone();
         change(&mut bytes);
@@ -167,15 +172,7 @@ fn half_a_number_and_its_neighbour() {
 /// makes it the end again, in both copies, wherever power fails meanwhile.
 #[test]
 fn half_a_number_in_the_second_copy() {
-    let contents = vec![7; 340 * 512];
-    let device = Disk::from_bytes(512, image(Kind::Fat12), 1).with_polls(0);
-    let volume = super::mount(&device);
-    fake::run(async {
-        volume.write("A", &contents).await?;
-        volume.sync().await
-    })
-    .unwrap();
-    let mut bytes = device.contents();
+    let (contents, mut bytes) = long_file(340);
     let [first, second] = Layout::of(&bytes).tables;
     let mut set = |table: usize, cluster, value| {
         let at = table + FatKind::Fat12.entry_offset(cluster) as usize;
@@ -187,8 +184,6 @@ fn half_a_number_in_the_second_copy() {
     set(first, 341, 342);
     // The end is 0xfff, and 342 is 0x156. Of an odd number the lowest digit is written first.
     set(second, 341, 0xff6);
-    // The mark of Linux.
-    bytes[37] = 0x01;
     for requests in 0.. {
         let device = Disk::from_bytes(512, bytes.clone(), 1).with_polls(0);
         device.cut_after(requests);

@@ -340,3 +340,66 @@ fn dropped_then_written() {
     eprintln!("{drops} drops");
     assert!(drops > 500);
 }
+
+/// A block that cannot be read.
+struct Bad<'a> {
+    disk: &'a Disk,
+    block: u64,
+}
+
+impl BlockDevice for Bad<'_> {
+    fn geometry(&self) -> Geometry {
+        self.disk.geometry()
+    }
+
+    async fn read(&self, block: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        let blocks = into.len() as u64 / u64::from(self.geometry().block_size);
+        if (block..block + blocks).contains(&self.block) {
+            return Err(DeviceError::Device);
+        }
+        self.disk.read(block, into).await
+    }
+
+    async fn write(&self, block: u64, from: &[u8]) -> Result<(), DeviceError> {
+        self.disk.write(block, from).await
+    }
+
+    async fn flush(&self) -> Result<(), DeviceError> {
+        self.disk.flush().await
+    }
+}
+
+/// One more block is read than is asked for: if that cannot be read, and only then, it does not matter.
+#[test]
+fn bad_block_costs_its_own_bytes_only() {
+    let disk = super::disk(Kind::Fat16);
+    let volume = super::mount(&disk);
+    let contents = bytes(&mut Random::new(5), 3 * 512);
+    fake::run(async {
+        volume.write("A", &contents).await?;
+        volume.sync().await
+    })
+    .unwrap();
+    let is_there = |block: &[u8]| block == &contents[2 * 512..];
+    let last = disk.contents().chunks(512).position(is_there).unwrap() as u64;
+    for (block, expected) in [(last + 1, 1536), (last, 1024), (last - 1, 512)] {
+        let device = Bad { disk: &disk, block };
+        let volume = super::mount(&device);
+        let mut read = 0;
+        let file = fake::run(volume.open("A")).unwrap();
+        for part in 0..3 {
+            let mut into = [0; 512];
+            match fake::run(file.read_at(part * 512, &mut into)) {
+                Ok(512) => {
+                    assert_eq!(into, contents[part as usize * 512..][..512]);
+                    read += 512;
+                }
+                other => {
+                    assert_eq!(other, Err(Error::Device), "{block}");
+                    break;
+                }
+            }
+        }
+        assert_eq!(read, expected, "{block}");
+    }
+}

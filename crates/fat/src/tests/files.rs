@@ -4,7 +4,7 @@ use std::{sync::Arc, vec::Vec};
 
 use embedded_io_async::{SeekFrom, Write};
 use wakeful_block::{
-    RamDisk,
+    BlockDevice, RamDisk,
     fake::{self, Disk},
 };
 
@@ -441,6 +441,27 @@ fn broken_devices() {
         device.cut();
         assert_eq!(volume.read("f").await, Err(Error::Gone));
         assert_eq!(volume.write("g", b"g").await, Err(Error::Gone));
+        Ok::<(), Error>(())
+    })
+    .unwrap();
+}
+
+/// What was read further than asked for is forgotten when the call ends, so nobody gets what was there long ago.
+#[test]
+fn blocks_are_read_anew_by_each_call() {
+    let disk = super::disk(Kind::Fat16);
+    let volume = super::mount(&disk);
+    fake::run(async {
+        volume.write("A", &[b'a'; 1024]).await?;
+        let file = volume.open("A").await?;
+        let mut part = [0; 512];
+        file.read_at(0, &mut part).await?;
+        assert_eq!(part, [b'a'; 512]);
+        let is_of_a = |block: &[u8]| block == [b'a'; 512];
+        let first = disk.contents().chunks(512).position(is_of_a).unwrap() as u64;
+        disk.write(first + 1, &[b'b'; 512]).await.unwrap();
+        file.read_at(512, &mut part).await?;
+        assert_eq!(part, [b'b'; 512]);
         Ok::<(), Error>(())
     })
     .unwrap();
